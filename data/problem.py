@@ -1,0 +1,131 @@
+"""Read programming problems in MBPP format from a local file or a hub data set.
+
+A row holds at least `text` (the task) and `test_list` (assert statements). `code` (a reference solution), `task_id`
+and `test_setup_code` are optional. Every fault is reported with the file and line it stands on, before anything
+expensive starts. Deliberately left out: other benchmarks' formats.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterable, Iterator
+
+
+class DataError(ValueError):
+    """A row or file that cannot be used; the message names the place, the rule and the mend."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One task: what the model reads and what its programs are judged by."""
+
+    problem_id: str
+    text: str
+    code: str
+    test_list: tuple[str, ...]
+    test_setup_code: str = ""
+
+
+def read_problems(source: str, default_split: str = "train") -> list[Problem]:
+    """Problems of a `.json`/`.jsonl` file, or of a hub data set given as `name`, `name:split` or `name:config:split`.
+
+    Raises: DataError for a missing file, a malformed line, a missing or empty field, or a repeated id.
+    """
+    rows = _file_rows(Path(source)) if _is_file_like(source) else _hub_rows(source, default_split)
+    problems: list[Problem] = []
+    places: dict[str, str] = {}
+    for place, row in rows:
+        problem = _problem(row, place, default_id=str(len(problems)))
+        if problem.problem_id in places:
+            raise DataError(
+                f"{place}: task_id {problem.problem_id!r} was used at {places[problem.problem_id]} already; ids must be unique"
+            )
+        places[problem.problem_id] = place
+        problems.append(problem)
+    if not problems:
+        raise DataError(f"{source}: no rows; a data set needs at least one problem")
+    return problems
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(`file:line` or `file[index]`, decoded JSON value) for each row of a JSON list or JSONL file. Raises: DataError."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    if text.lstrip().startswith("["):
+        yield from _json_list(path, text)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield f"{path}:{number}", json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}:{number}: not valid JSON ({error.msg} at column {error.colno})") from None
+
+
+def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno})") from None
+    for index, row in enumerate(rows):
+        yield f"{path}[{index}]", row
+
+
+def _is_file_like(source: str) -> bool:
+    path = Path(source)
+    return path.exists() or path.suffix in {".json", ".jsonl"} or source.startswith((".", "/", "~"))
+
+
+def _file_rows(path: Path) -> Iterable[tuple[str, Any]]:
+    return read_rows(path.expanduser())
+
+
+def _hub_rows(source: str, default_split: str) -> Iterator[tuple[str, Any]]:
+    # Imported here: reading a local file should not pay for the library's second of import time.
+    import datasets
+
+    name, *rest = source.split(":")
+    split = rest[-1] if rest else default_split
+    config = rest[0] if len(rest) > 1 else None
+    try:
+        rows = datasets.load_dataset(name, config, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"{source}: neither a file here nor a hub data set that can be loaded ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no message'})"
+        ) from None
+    for index, row in enumerate(rows):
+        yield f"{source}[{index}]", row
+
+
+def _problem(row: Any, place: str, default_id: str) -> Problem:
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: a row must be a JSON object, this is {type(row).__name__}")
+    text = row.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{place}: field 'text' must be a non-empty string; it holds {text!r}")
+    tests = row.get("test_list")
+    if not isinstance(tests, list) or not tests:
+        raise DataError(f"{place}: field 'test_list' must be a non-empty list of assert statements; it holds {tests!r}")
+    for number, test in enumerate(tests):
+        if not isinstance(test, str) or not test.strip():
+            raise DataError(f"{place}: test_list[{number}] must be a non-empty string; it holds {test!r}")
+    for name in ("code", "test_setup_code"):
+        if not isinstance(row.get(name) or "", str):
+            raise DataError(f"{place}: field {name!r} must be a string; it holds {row[name]!r}")
+    return Problem(
+        problem_id=str(row.get("task_id", default_id)),
+        text=text,
+        code=_unix_lines(row.get("code") or ""),
+        test_list=tuple(_unix_lines(test) for test in tests),
+        test_setup_code=_unix_lines(row.get("test_setup_code") or ""),
+    )
+
+
+def _unix_lines(text: str) -> str:
+    # MBPP's references end their lines with \r\n; shown as few-shot examples or targets they would teach the model to.
+    return text.replace("\r\n", "\n")

@@ -1,0 +1,1 @@
+"""Process groups, the DeepSpeed engine and the recipes that start a run."""

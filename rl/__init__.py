@@ -1,0 +1,1 @@
+"""The method: rollouts, rewards, advantages, losses and everything the training scripts compose."""

@@ -1,0 +1,85 @@
+"""Leave-one-out advantages on a tree of attempts (RLOO: Ahmadian et al., arXiv 2402.14740; Kool et al., 2019). Pure functions.
+
+An attempt's score is everything it causes: the accumulated return of the trajectories below it minus the KL penalty of
+itself and of what follows. Its baseline is the mean score of the other attempts of its group, which are drawn
+independently of it given the context that they share, so the gradient estimate stays unbiased.
+
+The group of an attempt is its siblings; where it has none (one correction of each first attempt, or turns beyond the
+second), the group is that of its nearest ancestor that has siblings. Where there is no such ancestor the advantage is 0:
+with one first attempt a problem, as published, first attempts get no gradient, and gamma, which then only shifts all
+corrections of a group alike, has no effect.
+
+Shapes: `P` problems, then one axis a turn: `M` first attempts, `K` corrections of each, 1 for every later turn.
+"""
+
+from typing import Literal, Optional, Sequence
+
+import torch
+
+from rl.rewards import accumulated_returns, expand_to_leaves
+
+FirstTurnReturn = Literal["full", "own"]
+
+
+def leave_one_out(scores: torch.Tensor, is_valid: torch.Tensor) -> torch.Tensor:
+    """scores - mean of the *other* valid scores along the last axis; 0 where invalid or where no other is left.
+
+    Shapes: both (..., G); `is_valid` is bool. Assumes that the members of a group are drawn independently.
+    """
+    if scores.shape != is_valid.shape:
+        raise ValueError(f"scores are {tuple(scores.shape)}, is_valid is {tuple(is_valid.shape)}: they must agree")
+    kept = scores.where(is_valid, 0.0)
+    num_valid = is_valid.sum(-1, keepdim=True)
+    baseline = (kept.sum(-1, keepdim=True) - kept) / (num_valid - 1).clamp(min=1)
+    return (scores - baseline).where(is_valid & (num_valid > 1), 0.0)
+
+
+def tree_advantages(
+    rewards: Sequence[torch.Tensor],
+    kls: Sequence[torch.Tensor],
+    has_verdict: Sequence[torch.Tensor],
+    *,
+    gamma: float,
+    kl_coef: float,
+    first_turn_return: FirstTurnReturn = "full",
+) -> list[torch.Tensor]:
+    """Advantages of every attempt of every turn.
+
+    Shapes: `rewards[t]`, `kls[t]` (sequence-level log pi - log pi_ref of the sampled tokens) and `has_verdict[t]` (bool)
+    are (P, b_1, ..., b_{t+1}), and so are the results.
+    `first_turn_return`: `full` scores a first attempt by all it causes; `own` by its own reward and KL alone.
+    """
+    leaf_shape = rewards[-1].shape
+    # A missing reward stands as 0 only where it is the same for a whole group and cancels; is_valid masks the rest.
+    returns = accumulated_returns([r.where(v, 0.0) for r, v in zip(rewards, has_verdict)], gamma)
+    advantages = []
+    for turn in range(1, len(rewards) + 1):
+        axis = group_axis(leaf_shape, turn)
+        if axis is None:
+            advantages.append(torch.zeros_like(rewards[turn - 1]))
+            continue
+        if turn == 1 and first_turn_return == "own":
+            scores, is_valid = rewards[0] - kl_coef * kls[0], has_verdict[0]
+        else:
+            penalty = sum(expand_to_leaves(kl, leaf_shape) for kl in kls[turn - 1 :])
+            is_path_valid = torch.stack([expand_to_leaves(v, leaf_shape) for v in has_verdict[axis - 1 :]]).all(0)
+            scores, is_valid = _mean_below(returns - kl_coef * penalty, is_path_valid, turn)
+        advantages.append(_leave_one_out_along(scores, is_valid, axis))
+    return advantages
+
+
+def group_axis(leaf_shape: Sequence[int], turn: int) -> Optional[int]:
+    """The axis (= turn) whose branches form the group of an attempt of `turn`: the last one up to it that branches."""
+    return next((axis for axis in range(turn, 0, -1) if leaf_shape[axis] > 1), None)
+
+
+def _mean_below(values: torch.Tensor, is_valid: torch.Tensor, turn: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean over the valid trajectories below each attempt of `turn`, and whether there is any."""
+    nodes = values.shape[: turn + 1]
+    values, is_valid = values.reshape(*nodes, -1), is_valid.reshape(*nodes, -1)
+    num_valid = is_valid.sum(-1)
+    return values.where(is_valid, 0.0).sum(-1) / num_valid.clamp(min=1), num_valid > 0
+
+
+def _leave_one_out_along(scores: torch.Tensor, is_valid: torch.Tensor, axis: int) -> torch.Tensor:
+    return leave_one_out(scores.movedim(axis, -1), is_valid.movedim(axis, -1)).movedim(-1, axis)
