@@ -10,11 +10,15 @@ Shapes: `B` rows being decoded, `L` prompt tokens, `T` completion tokens so far,
 from dataclasses import dataclass, field
 from typing import Callable, Optional, Sequence
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Below this share of live rows the finished ones are dropped: copying the cache for every row that ends costs more.
 COMPACT_BELOW = 0.75
+
+
+Seed = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -67,22 +71,25 @@ def sample(
     *,
     max_new_tokens: int,
     temperature: float,
-    generator: torch.Generator,
+    seeds: Sequence[Seed],
     max_rows: int,
     on_progress: Optional[Callable[[int], None]] = None,
 ) -> list[list[Sample]]:
     """`num_samples` completions of each prompt, in the order of the prompts.
 
     `temperature` 0 is greedy decoding, with logprobs at temperature 1. `max_rows` bounds the rows decoded together.
-    `generator` lives on the model's device and alone decides the draws.
+    The draws of sample j of a prompt follow from (*its seed, j) alone, not from the rows it is decoded with, so a batch split
+    over more ranks gives the same samples (as far as the model's arithmetic does).
     """
     results: list[list[Sample]] = [[] for _ in prompts]
     was_training = model.training
     model.eval()
     for batch in _batches(prompts, num_samples, max_rows):
-        decoding = _Decoding(model, [prompts[i] for i, _ in batch], [n for _, n in batch], temperature, generator)
-        decoding.run(stop, max_new_tokens)
         owners = [i for i, n in batch for _ in range(n)]
+        first = {i: len(results[i]) for i, _ in batch}
+        row_seeds = [(*seeds[i], first[i] + j) for i, n in batch for j in range(n)]
+        decoding = _Decoding(model, [prompts[i] for i, _ in batch], [n for _, n in batch], temperature)
+        decoding.run(stop, _uniforms(row_seeds, max_new_tokens, model.device))
         for owner, finished in zip(owners, decoding.samples):
             results[owner].append(finished)
         if on_progress is not None:
@@ -107,6 +114,17 @@ def _batches(prompts: Sequence[list[int]], num_samples: int, max_rows: int) -> l
     return batches
 
 
+def _uniforms(seeds: Sequence[Seed], count: int, device: torch.device) -> torch.Tensor:
+    """(B, count) numbers in [0, 1), a row a seed."""
+    rows = [np.random.Generator(np.random.PCG64(seed)).random(count) for seed in seeds]
+    return torch.from_numpy(np.stack(rows)).to(device, _cdf_dtype(device))
+
+
+def _cdf_dtype(device: torch.device) -> torch.dtype:
+    # Apple's devices have no float64; elsewhere it keeps the tail of a 150,000-token vocabulary exact.
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 @dataclass
 class _Row:
     completion_ids: list[int] = field(default_factory=list)
@@ -123,9 +141,8 @@ class _Decoding:
         prompts: list[list[int]],
         counts: list[int],
         temperature: float,
-        generator: torch.Generator,
     ):
-        self._model, self._temperature, self._generator = model, temperature, generator
+        self._model, self._temperature = model, temperature
         device = model.device
         self._rows = [_Row() for count in counts for _ in range(count)]
         input_ids, self._attention_mask = left_pad(prompts, device)  # (P, L)
@@ -147,11 +164,13 @@ class _Decoding:
     def samples(self) -> list[Sample]:
         return [Sample(row.completion_ids, row.logprobs, row.finish_reason) for row in self._rows]
 
-    def run(self, stop: StopCondition, max_new_tokens: int) -> None:
+    def run(self, stop: StopCondition, uniforms: torch.Tensor) -> None:
+        """Decode until every row has ended or used its uniforms (B, T), one a token."""
+        max_new_tokens = uniforms.shape[1]
         live = list(self._rows)  # row i of the tensors is live[i]
         done = [False] * len(live)
         for step in range(max_new_tokens):
-            tokens, logprobs = self._draw()
+            tokens, logprobs = self._draw(uniforms[:, step])
             for i, (token, logprob) in enumerate(zip(tokens.tolist(), logprobs.tolist())):
                 if done[i]:
                     continue
@@ -165,18 +184,21 @@ class _Decoding:
             if done.count(False) < COMPACT_BELOW * len(done):
                 keep = torch.tensor([i for i, is_done in enumerate(done) if not is_done], device=tokens.device)
                 self._select(keep)
-                self._next_position, tokens = self._next_position[keep], tokens[keep]
+                self._next_position, tokens, uniforms = self._next_position[keep], tokens[keep], uniforms[keep]
                 live = [row for row, is_done in zip(live, done) if not is_done]
                 done = [False] * len(live)
             self._advance(tokens)
 
-    def _draw(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (B,) and their logprobs (B,) from the distribution that the current logits define."""
+    def _draw(self, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (B,) and their logprobs (B,) from the distribution that the current logits define, by inverse CDF."""
         logprobs = torch.log_softmax(self._logits.float() / (self._temperature or 1.0), dim=-1)  # (B, V)
         if self._temperature == 0:
             tokens = logprobs.argmax(-1)
         else:
-            tokens = torch.multinomial(logprobs.exp(), 1, generator=self._generator).squeeze(-1)
+            cdf = logprobs.exp().cumsum(-1, dtype=_cdf_dtype(logprobs.device))
+            # right=True never lands on a token of probability 0; scaling by the total leaves no gap at the end.
+            tokens = torch.searchsorted(cdf, (uniforms * cdf[:, -1]).unsqueeze(-1), right=True).squeeze(-1)
+            tokens = tokens.clamp(max=cdf.shape[-1] - 1)
         return tokens, logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
     def _advance(self, tokens: torch.Tensor) -> None:

@@ -1,0 +1,69 @@
+"""Process groups: the same script under `torchrun`, `deepspeed` or plain `python`, on GPUs (nccl) or CPUs (gloo)."""
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place in the run."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's `value`, in rank order, on every rank. For small Python objects."""
+        values = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        dist.barrier()
+
+
+def start_processes(local_rank: int = -1) -> Processes:
+    """Join the process group that the launcher describes, or make one of a single process.
+
+    `local_rank` is what the `deepspeed` launcher appends to the command line; the environment comes first.
+    """
+    env = os.environ
+    if "RANK" not in env:
+        # A plain `python`: without these DeepSpeed looks for MPI. Port 0 can't be used, the rank must know its own port.
+        env.update(RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+    if "LOCAL_RANK" not in env:
+        env["LOCAL_RANK"] = str(max(local_rank, 0))
+    index = int(env["LOCAL_RANK"])
+    if torch.cuda.is_available():
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+        if "OMP_NUM_THREADS" not in env:
+            local_world_size = int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Processes(dist.get_rank(), index, dist.get_world_size(), device)
+
+
+def stop_processes() -> None:
+    """Leave the process group, so that the interpreter ends without a warning."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,128 @@
+"""The DeepSpeed engine: one JSON chooses the ZeRO stage, the script's flags choose everything else.
+
+Left to DeepSpeed: sharding, mixed precision with fp32 masters, gradient reduction and clipping. Not left to it: the loop,
+the accumulation of gradients, and the weights that the rollout samples from.
+"""
+
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import torch
+from transformers import PreTrainedModel, get_scheduler
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read at import; without it every import warns
+import deepspeed  # noqa: E402
+
+DEFAULT_CONFIG = Path(__file__).parent / "zero2.json"
+
+
+class ZeroConfigError(ValueError):
+    """A DeepSpeed JSON that can't be used; the message names the key and the mend."""
+
+
+def load_zero_config(path: Optional[str], micro_batch_size: int, max_grad_norm: float, use_bf16: bool) -> dict[str, Any]:
+    """The DeepSpeed configuration with every `"auto"` resolved from flags.
+
+    Raises: ZeroConfigError for a missing or malformed file, and for keys that would override a flag.
+    """
+    path = Path(path) if path else DEFAULT_CONFIG
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise ZeroConfigError(f"--deepspeed {path}: {error.strerror}; templates are launch/zero0.json to zero3.json") from None
+    except json.JSONDecodeError as error:
+        raise ZeroConfigError(f"--deepspeed {path}:{error.lineno}: not valid JSON ({error.msg})") from None
+    for key, flags in (("optimizer", "--learning_rate and --weight_decay"), ("scheduler", "--lr_scheduler_type")):
+        if key in config:
+            raise ZeroConfigError(f"--deepspeed {path}: remove {key!r}; it is set by {flags}")
+    # Gradients are accumulated by rl.update, which knows how many micro-batches a step takes; the engine need not.
+    resolved = {
+        "train_micro_batch_size_per_gpu": micro_batch_size,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": max_grad_norm,
+    }
+    for key, value in resolved.items():
+        if config.get(key, "auto") not in ("auto", value):
+            raise ZeroConfigError(f"--deepspeed {path}: {key} is {config[key]!r}, the flags give {value!r}; write \"auto\"")
+        config[key] = value
+    config.pop("train_batch_size", None)
+    if config.get("bf16", {}).get("enabled", "auto") == "auto":
+        config["bf16"] = {**config.get("bf16", {}), "enabled": use_bf16}
+    return config
+
+
+def zero_stage(config: dict[str, Any]) -> int:
+    return config.get("zero_optimization", {}).get("stage", 0)
+
+
+def build_engine(model: PreTrainedModel, config: dict[str, Any], flags: Any, num_steps: int) -> Any:
+    """A DeepSpeed engine around `model`: AdamW and a learning-rate schedule over `num_steps` optimizer steps.
+
+    `flags` has learning_rate, weight_decay, lr_scheduler_type and warmup_ratio.
+    """
+    _skip_compiled_collectives()
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    undecayed = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": flags.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
+
+    def schedule(optimizer: torch.optim.Optimizer) -> Any:
+        return get_scheduler(flags.lr_scheduler_type, optimizer, round(flags.warmup_ratio * num_steps), num_steps)
+
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=torch.optim.AdamW(groups, lr=flags.learning_rate),
+        lr_scheduler=schedule,
+        config=copy.deepcopy(config),
+    )
+    return engine
+
+
+def build_reference(model: PreTrainedModel, config: dict[str, Any], device: torch.device) -> Callable:
+    """A frozen model to call for logprobs: whole on every rank, or sharded where the policy's weights are (stage 3)."""
+    model.eval().requires_grad_(False)
+    if zero_stage(config) < 3:
+        dtype = torch.bfloat16 if config["bf16"]["enabled"] else None
+        return model.to(device, dtype)
+    sharded = {k: v for k, v in config.items() if k in ("train_micro_batch_size_per_gpu", "bf16", "zero_optimization")}
+    engine, *_ = deepspeed.initialize(model=model, config=copy.deepcopy(sharded))
+    return engine.eval()
+
+
+class SamplingWeights:
+    """The weights a rollout samples from.
+
+    Below stage 3 the engine's own module. Under stage 3 a whole copy, filled once a rollout: gathering shards at every
+    token is slower by an order of magnitude, and ranks that decode different numbers of tokens would wait for each
+    other for ever inside the collectives.
+    """
+
+    def __init__(self, engine: Any):
+        self._engine = engine
+        self._is_sharded = engine.zero_optimization_stage() == 3
+        self._module = self._whole_copy() if self._is_sharded else engine.module
+
+    def refresh(self) -> PreTrainedModel:
+        """The module to sample from, with the policy's current weights. A collective under stage 3."""
+        if self._is_sharded:
+            sources = list(self._engine.module.parameters())
+            with torch.no_grad():
+                for source, target in zip(sources, self._module.parameters(), strict=True):
+                    with deepspeed.zero.GatheredParameters([source]):
+                        target.copy_(source)
+        return self._module
+
+    def _whole_copy(self) -> PreTrainedModel:
+        dtype = torch.bfloat16 if self._engine.bfloat16_enabled() else torch.float32
+        module = type(self._engine.module)(copy.deepcopy(self._engine.module.config)).to(self._engine.device, dtype)
+        return module.requires_grad_(False).eval()
+
+
+def _skip_compiled_collectives() -> None:
+    # On CPUs DeepSpeed compiles a shared-memory collective at first use: it needs a C++ compiler and ninja on the PATH,
+    # takes half a minute, and saves milliseconds a step on models that fit a CPU. gloo does the same work.
+    if not torch.cuda.is_available():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

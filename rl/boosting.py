@@ -1,0 +1,45 @@
+"""Boost pairs as token ids and as rows of an update."""
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from data.boost import BoostPair
+from data.problem import DataError
+from rl.pretrained import context_tokens
+from rl.update import TrainRow
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A pair as ids; the completion ends with EOS, so that the model also learns to stop by itself."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+
+
+def encode_pairs(
+    pairs: Sequence[BoostPair], tokenizer: PreTrainedTokenizerBase, model_config: Any
+) -> list[EncodedPair]:
+    """Token ids of all pairs, prompts encoded piece by piece as a rollout does. Raises: DataError for one that is too long."""
+    limit = context_tokens(model_config)
+    eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    encoded = []
+    for index, pair in enumerate(pairs):
+        first, *rest = pair.prompt_segments()
+        prompt_ids = list(tokenizer(first)["input_ids"])
+        for segment in rest:
+            prompt_ids += tokenizer(segment, add_special_tokens=False)["input_ids"]
+        completion_ids = tokenizer(pair.completion, add_special_tokens=False)["input_ids"] + eos
+        if len(prompt_ids) + len(completion_ids) > limit:
+            raise DataError(
+                f"boost pair {index} has {len(prompt_ids)} + {len(completion_ids)} tokens, the model's context {limit}; leave it out"
+            )
+        encoded.append(EncodedPair(prompt_ids, completion_ids))
+    return encoded
+
+
+def boost_rows(pairs: Sequence[EncodedPair], num_tokens: int) -> list[TrainRow]:
+    """Rows whose loss sums to the mean negative log-likelihood a token, `num_tokens` being counted over all ranks."""
+    return [TrainRow(pair.prompt_ids, pair.completion_ids, advantage=1.0, weight=1.0 / num_tokens) for pair in pairs]

@@ -1,0 +1,233 @@
+"""Flags of the three scripts: one dataclass each, parsed from a YAML preset and the command line, checked before any model loads.
+
+Nothing assigns to a config after parsing; what follows from the flags is a property.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Optional
+
+from rl.advantages import FirstTurnReturn
+from rl.rewards import RewardForm
+
+
+class ConfigError(ValueError):
+    """A flag, or flags together, that can't be used; one sentence with the flag, the value, the rule and the mend."""
+
+
+def flag(default, help_text: str):
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(kw_only=True)
+class ModelFlags:
+    """What every script needs: a model, a place for the results, and the random seed."""
+
+    model_name_or_path: str = field(metadata={"help": "Hugging Face folder or hub name of the model to start from."})
+    output_dir: str = field(metadata={"help": "Folder for everything the run writes."})
+    dtype: Literal["auto", "float32", "bfloat16"] = flag(
+        "auto", "Compute precision; fp32 master weights either way. auto: bfloat16 on GPUs, float32 on CPUs."
+    )
+    seed: int = flag(42, "Seed of data order, sampling and every other draw.")
+    local_rank: int = flag(-1, "Appended by the deepspeed launcher; LOCAL_RANK in the environment wins.")
+
+    def check(self) -> None:
+        path = Path(self.model_name_or_path)
+        if path.exists() and not (path / "config.json").is_file():
+            raise ConfigError(
+                f"--model_name_or_path {path} has no config.json; give a Hugging Face model folder or a hub name"
+            )
+        if not path.exists() and self.model_name_or_path.startswith((".", "/", "~")):
+            raise ConfigError(f"--model_name_or_path {path} does not exist; give a Hugging Face model folder or a hub name")
+        if Path(self.output_dir).is_file():
+            raise ConfigError(f"--output_dir {self.output_dir} is a file; give a folder")
+
+
+@dataclass(kw_only=True)
+class SandboxFlags:
+    """How model-written programs are run."""
+
+    max_new_tokens: int = flag(512, "Most tokens of one attempt.")
+    sandbox_workers: int = flag(2, "Sandbox worker processes of each rank.")
+    test_timeout_s: float = flag(2.0, "CPU seconds that one test may take.")
+    sandbox_memory_mb: int = flag(512, "Address space of one program, in MB.")
+    allow_unsafe_sandbox: bool = flag(False, "Run even where the kernel offers no seccomp filter. Dangerous.")
+    fewshot_data: Optional[str] = flag(None, "Solved problems shown before turn 1, in MBPP format.")
+
+    def check(self) -> None:
+        super().check()
+        _at_least(1, max_new_tokens=self.max_new_tokens, sandbox_workers=self.sandbox_workers)
+        _at_least(64, sandbox_memory_mb=self.sandbox_memory_mb)
+        _positive(test_timeout_s=self.test_timeout_s)
+
+
+@dataclass(kw_only=True)
+class TrainFlags(ModelFlags):
+    """The optimizer loop, the same for the boost stage and for RL."""
+
+    train_data: str = field(metadata={"help": "Training data: a JSON or JSONL file, or a hub data set (name or name:split)."})
+    eval_data: Optional[str] = flag(None, "Problems in MBPP format to evaluate on during training.")
+    eval_steps: int = flag(0, "Evaluate on --eval_data every so many steps; 0: only after the last.")
+    eval_num_turns: int = flag(2, "Turns of the evaluation on --eval_data.")
+    deepspeed: Optional[str] = flag(None, "DeepSpeed JSON with the ZeRO stage (default: launch/zero2.json).")
+    global_batch_size: int = flag(128, "Completions that one optimizer step learns from, over all ranks (RL: last-turn attempts).")
+    per_device_train_batch_size: int = flag(4, "Rows of one forward and backward pass.")
+    local_rollout_forward_batch_size: int = flag(64, "Rows sampled together, and rows of a forward pass without gradients.")
+    learning_rate: float = flag(1e-6, "Peak learning rate of AdamW.")
+    lr_scheduler_type: str = flag("constant_with_warmup", "Schedule, by its name in transformers.")
+    warmup_ratio: float = flag(0.05, "Share of the steps over which the learning rate rises.")
+    weight_decay: float = flag(0.0, "Weight decay of matrices; vectors have none.")
+    max_grad_norm: float = flag(1.0, "Gradients are clipped to this global norm.")
+    num_train_epochs: float = flag(1.0, "Passes over the training data, unless --max_steps says otherwise.")
+    max_steps: int = flag(-1, "Optimizer steps; -1: as --num_train_epochs gives.")
+    save_steps: int = flag(500, "Write checkpoint-N every so many steps, and after the last.")
+    report_to: Literal["tensorboard", "wandb", "none"] = flag("tensorboard", "Where metrics go besides metrics.jsonl.")
+    wandb_run_name: Optional[str] = flag(None, "Name of the run, in wandb and as TensorBoard's folder.")
+
+    def check(self) -> None:
+        super().check()
+        _at_least(
+            1,
+            global_batch_size=self.global_batch_size,
+            per_device_train_batch_size=self.per_device_train_batch_size,
+            local_rollout_forward_batch_size=self.local_rollout_forward_batch_size,
+            save_steps=self.save_steps,
+            eval_num_turns=self.eval_num_turns,
+        )
+        _positive(learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
+        _at_least(0, eval_steps=self.eval_steps, weight_decay=self.weight_decay)
+        if not 0 <= self.warmup_ratio <= 1:
+            raise ConfigError(f"--warmup_ratio is {self.warmup_ratio}: a share of the steps lies between 0 and 1")
+        if self.max_steps < 1 and self.num_train_epochs <= 0:
+            raise ConfigError(
+                f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: one of them must be positive"
+            )
+        if self.deepspeed and not Path(self.deepspeed).is_file():
+            raise ConfigError(f"--deepspeed {self.deepspeed}: no such file; templates are launch/zero0.json to zero3.json")
+        if self.eval_steps and not self.eval_data:
+            raise ConfigError(f"--eval_steps is {self.eval_steps} but there is no --eval_data; give both or neither")
+        _known_schedule(self.lr_scheduler_type)
+
+    def num_steps(self, num_rows: int, rows_per_step: int) -> int:
+        """Optimizer steps of the run."""
+        if self.max_steps > 0:
+            return self.max_steps
+        return max(1, round(self.num_train_epochs * num_rows / rows_per_step))
+
+    def is_evaluation_step(self, step: int, num_steps: int) -> bool:
+        return step == num_steps or (self.eval_steps > 0 and step % self.eval_steps == 0)
+
+    def is_save_step(self, step: int, num_steps: int) -> bool:
+        return step == num_steps or step % self.save_steps == 0
+
+
+@dataclass(kw_only=True)
+class BoostConfig(SandboxFlags, TrainFlags):
+    """Stage 1: learn the two-turn format from pairs of prompt and completion."""
+
+    stop_at_accuracy: float = flag(
+        0.0, "Stop once Accuracy@t1 on --eval_data reaches this; 0: never. A boost model should leave RL room to learn."
+    )
+
+    def check(self) -> None:
+        super().check()
+        if not 0 <= self.stop_at_accuracy <= 1:
+            raise ConfigError(f"--stop_at_accuracy is {self.stop_at_accuracy}: an accuracy lies between 0 and 1")
+        if self.stop_at_accuracy and not self.eval_steps:
+            raise ConfigError("--stop_at_accuracy needs --eval_data and --eval_steps, which tell the accuracy during training")
+
+    def check_world(self, world_size: int) -> None:
+        if self.global_batch_size % world_size:
+            raise ConfigError(
+                f"--global_batch_size is {self.global_batch_size}: it must be a multiple of the {world_size} processes"
+            )
+
+
+@dataclass(kw_only=True)
+class CocosConfig(SandboxFlags, TrainFlags):
+    """Stage 2: reinforcement learning over the turns."""
+
+    first_attempts: int = flag(1, "First attempts M of each problem; with 1, as published, first attempts get no gradient.")
+    rloo_k: int = flag(4, "Corrections K of each first attempt.")
+    num_turns: int = flag(2, "Turns of a trajectory; turns beyond the second have one attempt each.")
+    reward: RewardForm = flag("pass_count", "Test reward: tests passed (published), their share, or 1 if all pass.")
+    gamma: float = field(
+        default=0.5,
+        metadata={
+            "aliases": ["--weight"],
+            "help": "Discount of the accumulated reward; no effect where --first_attempts is 1. --weight is its older name.",
+        },
+    )
+    first_turn_return: FirstTurnReturn = flag("full", "Score first attempts by all they cause, or by their own reward.")
+    kl_coef: float = flag(0.01, "Coefficient of the sequence-level KL to the starting model, subtracted from the return.")
+    temperature: float = flag(0.9, "Sampling temperature.")
+
+    def check(self) -> None:
+        super().check()
+        _at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
+        _at_least(0, kl_coef=self.kl_coef)
+        _positive(temperature=self.temperature)
+        if max(self.branching) < 2:
+            name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)
+            raise ConfigError(
+                f"--{name} is {value}: leave-one-out needs at least 2 samples in a group; raise --{name}"
+                + ("" if self.num_turns == 1 else " or --first_attempts")
+            )
+        if not 0 <= self.gamma <= 1:
+            raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
+
+    @property
+    def branching(self) -> tuple[int, ...]:
+        return (self.first_attempts, self.rloo_k, *[1] * self.num_turns)[: self.num_turns]
+
+    @property
+    def trajectories_per_problem(self) -> int:
+        return self.first_attempts * (self.rloo_k if self.num_turns > 1 else 1)
+
+    @property
+    def problems_per_step(self) -> int:
+        return self.global_batch_size // self.trajectories_per_problem
+
+    def check_world(self, world_size: int) -> None:
+        unit = world_size * self.trajectories_per_problem
+        if self.global_batch_size % unit:
+            raise ConfigError(
+                f"--global_batch_size is {self.global_batch_size}: it must be a multiple of {unit} "
+                f"({world_size} processes x {self.trajectories_per_problem} trajectories of a problem)"
+            )
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig(SandboxFlags, ModelFlags):
+    """Evaluation over turns."""
+
+    test_data: str = field(metadata={"help": "Problems in MBPP format: a file, or a hub data set (name or name:split)."})
+    num_turns: int = flag(2, "Turns of self-correction.")
+    batch_size: int = flag(64, "Rows decoded together on each process.")
+    temperature: float = flag(0.0, "Sampling temperature; 0 is greedy decoding.")
+    max_problems: int = flag(0, "Evaluate the first so many problems only; 0: all.")
+
+    def check(self) -> None:
+        super().check()
+        _at_least(1, num_turns=self.num_turns, batch_size=self.batch_size)
+        _at_least(0, temperature=self.temperature, max_problems=self.max_problems)
+
+
+def _at_least(least: float, **values: float) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ConfigError(f"--{name} is {value}: it must be at least {least}")
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise ConfigError(f"--{name} is {value}: it must be greater than 0")
+
+
+def _known_schedule(name: str) -> None:
+    from transformers import SchedulerType
+
+    names = [kind.value for kind in SchedulerType]
+    if name not in names:
+        raise ConfigError(f"--lr_scheduler_type is {name!r}: choose one of {', '.join(names)}")

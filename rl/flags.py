@@ -1,0 +1,100 @@
+"""The command line: presets, flags, and one clear sentence with exit code 2 for anything wrong with them."""
+
+import argparse
+import difflib
+import logging
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Iterator, NoReturn, TypeVar
+
+import yaml
+from transformers import HfArgumentParser
+
+from data.problem import DataError
+from rl.config import ConfigError
+
+Config = TypeVar("Config")
+PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "numpy", "tensorboard")
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message.replace("the following arguments are required", "these flags are required"))
+
+
+def parse_flags(kind: type[Config], argv: list[str], description: str) -> Config:
+    """A checked `kind` from `--config FILE.yaml` (defaults) and the other flags (which win).
+
+    Raises: ConfigError for an unknown flag or key (naming the nearest), a wrong type, or flags that don't go together.
+    """
+    names = [f.name for f in fields(kind)]
+    parser = _Parser(kind, description=description, allow_abbrev=False)
+    parser.add_argument("--config", metavar="FILE.yaml", help="Preset: flag names with values; flags on the command line win.")
+    preset_only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    preset_only.add_argument("--config")
+    path = preset_only.parse_known_args(argv)[0].config
+    preset = _preset(path, names) if path else []
+    parsed, unknown = parser.parse_known_args(preset + argv)
+    if unknown:
+        raise ConfigError(f"unknown flag {unknown[0]}{_nearest(unknown[0].lstrip('-').split('=')[0], names, '--')}")
+    values = vars(parsed)
+    values.pop("config")
+    config = kind(**values)
+    config.check()
+    return config
+
+
+@contextmanager
+def exit_on_bad_input(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn bad input into one sentence on stderr and exit code 2. Other exceptions are our bugs and keep their traceback."""
+    try:
+        yield
+    except (ConfigError, DataError, *kinds) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def resolved(config: Any) -> dict[str, Any]:
+    """The configuration and the versions it ran with, for `config.json`."""
+    return {**asdict(config), "versions": {name: _version(name) for name in PACKAGES}, "python": sys.version.split()[0]}
+
+
+def start_logging(is_main: bool) -> None:
+    """Log lines of rank 0 on stderr; other ranks report warnings only."""
+    logging.basicConfig(
+        level=logging.INFO if is_main else logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    for chatty in ("httpx", "urllib3", "DeepSpeed", "deepspeed"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _preset(path: str, names: list[str]) -> list[str]:
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}; give a YAML file of flag names and values") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--config {path}: not valid YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"--config {path}: needs `flag: value` lines, this is {type(values).__name__}")
+    argv: list[str] = []
+    for name, value in values.items():
+        if name not in names:
+            raise ConfigError(f"--config {path}: unknown key {name!r}{_nearest(str(name), names, '')}")
+        argv += [f"--{name}", str(value)]
+    return argv
+
+
+def _nearest(name: str, names: list[str], prefix: str) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {prefix}{close[0]}?" if close else "; --help lists them all"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,172 @@
+"""What a run writes for people: `metrics.jsonl`, TensorBoard or wandb scalars, `samples.jsonl`. Rank 0 only."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Optional, Sequence
+
+import torch
+
+from rl.config import ConfigError
+from rl.trajectory import Rollout
+from rl.update import UpdateStats
+from sandbox.verdict import STATUSES
+
+logger = logging.getLogger(__name__)
+
+# What the log line of a step says; metrics.jsonl has the rest.
+SHOWN = (
+    "accuracy/turn1", "accuracy/turn2", "reward/turn1", "reward/turn2", "kl/turn1", "kl/turn2", "ratio/max", "train/loss",
+    "time/sample_s", "time/kl_s", "time/reward_s", "time/update_s", "time/step_s", "tokens/sampled_per_s",
+)  # fmt: skip
+
+
+class Clock:
+    """Wall-clock laps of a step, in seconds, as metrics."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[f"time/{name}"] = now - self._last
+        self._last = now
+
+    def metrics(self) -> dict[str, float]:
+        return {**self._laps, "time/step_s": time.perf_counter() - self._start}
+
+
+class RunWriter:
+    """Appends metrics and samples below `output_dir`; does nothing on other ranks.
+
+    Raises: ConfigError where `report_to` names a package that is not installed.
+    """
+
+    def __init__(self, output_dir: Path, config: dict[str, Any], report_to: str, run_name: Optional[str], is_main: bool):
+        self._is_main = is_main
+        self._tensorboard = self._wandb = None
+        if not is_main:
+            return
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        self._metrics = open(output_dir / "metrics.jsonl", "a", encoding="utf-8")
+        self._samples = open(output_dir / "samples.jsonl", "a", encoding="utf-8")
+        if report_to == "tensorboard":
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(output_dir / "tensorboard" / (run_name or "run")))
+        elif report_to == "wandb":
+            self._wandb = _wandb_run(run_name, config, output_dir)
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """One step's scalars, to every place they go."""
+        if not self._is_main:
+            return
+        print(json.dumps({"step": step, **metrics}), file=self._metrics, flush=True)
+        if self._tensorboard is not None:
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(metrics, step=step)
+
+    def log_step(self, step: int, metrics: dict[str, float], clock: Clock) -> None:
+        """One training step: its scalars with the step's times and throughput, and one line for people."""
+        metrics = metrics | clock.metrics()
+        if "tokens/sampled" in metrics:
+            metrics["tokens/sampled_per_s"] = metrics["tokens/sampled"] / metrics["time/sample_s"]
+        self.log(step, metrics)
+        shown = {name: metrics[name] for name in SHOWN if name in metrics}
+        logger.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in shown.items()))
+
+    def save_samples(self, step: int, records: list[dict[str, Any]]) -> None:
+        """One line a trajectory."""
+        if not self._is_main:
+            return
+        for record in records:
+            print(json.dumps({"step": step, **record}), file=self._samples)
+        self._samples.flush()
+
+    def __enter__(self) -> "RunWriter":
+        return self
+
+    def __exit__(self, kind: Optional[type], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        if not self._is_main:
+            return
+        self._metrics.close()
+        self._samples.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish(exit_code=int(error is not None))
+
+
+def summary_metrics(summary: dict[str, Any]) -> dict[str, float]:
+    """The values of an evaluation's summary, as scalars of the run."""
+    return {f"eval/{name}": rate["value"] for name, rate in summary.items() if isinstance(rate, dict)}
+
+
+def rollout_counts(rollout: Rollout) -> dict[str, list[float]]:
+    """Per-attempt numbers of one rank, by metric name: concatenated over ranks, their means are the step's metrics."""
+    values: dict[str, list[float]] = {}
+    for turn, attempts in enumerate(rollout.turns, 1):
+        judged = [a for a in attempts if a.has_verdict]
+        values[f"accuracy/turn{turn}"] = [float(a.is_correct) for a in judged]
+        values[f"length/turn{turn}"] = [float(len(a.completion_ids)) for a in attempts]
+        for reason in ("stop", "eos", "length"):
+            values[f"finish/{reason}_turn{turn}"] = [float(a.finish_reason == reason) for a in attempts]
+        if turn > 1:
+            pairs = [a for a in judged if a.parent.has_verdict]
+            values[f"transition/incorrect_to_correct{turn}"] = [float(a.is_correct and not a.parent.is_correct) for a in pairs]
+            values[f"transition/correct_to_incorrect{turn}"] = [float(a.parent.is_correct and not a.is_correct) for a in pairs]
+            values[f"transition/unchanged{turn}"] = [float(a.is_unchanged) for a in attempts]
+    everyone = [a for attempts in rollout.turns for a in attempts]
+    values["tokens/sampled"] = [float(len(a.completion_ids)) for a in everyone]
+    for status in STATUSES:
+        values[f"verdict/{status}"] = [float(a.verdict.status == status) for a in everyone]
+    return values
+
+
+def tensor_counts(
+    rewards: Sequence[torch.Tensor],
+    kls: Sequence[torch.Tensor],
+    advantages: Sequence[torch.Tensor],
+    has_verdict: Sequence[torch.Tensor],
+) -> dict[str, list[float]]:
+    """Rewards, sequence KLs and absolute advantages of one rank's attempts, by turn."""
+    values: dict[str, list[float]] = {}
+    for turn, mask in enumerate(has_verdict, 1):
+        values[f"reward/turn{turn}"] = rewards[turn - 1][mask].tolist()
+        values[f"kl/turn{turn}"] = kls[turn - 1].flatten().tolist()
+        values[f"advantage/abs_turn{turn}"] = advantages[turn - 1][mask].abs().tolist()
+    return values
+
+
+def update_counts(stats: UpdateStats) -> dict[str, list[float]]:
+    return {"ratio": stats.ratios, "gap": stats.gaps}
+
+
+def merge(parts: list[dict[str, list[float]]]) -> dict[str, float]:
+    """Means over all ranks' numbers; of `ratio` and `gap` also the maximum, of `tokens/sampled` the sum."""
+    metrics: dict[str, float] = {}
+    for name in parts[0]:
+        numbers = [number for part in parts for number in part[name]]
+        if not numbers:
+            continue
+        if name == "tokens/sampled":
+            metrics[name] = sum(numbers)
+        elif name in ("ratio", "gap"):
+            metrics[f"{name}/mean"], metrics[f"{name}/max"] = sum(numbers) / len(numbers), max(numbers)
+        else:
+            metrics[name] = sum(numbers) / len(numbers)
+    return metrics
+
+
+def _wandb_run(run_name: Optional[str], config: dict[str, Any], output_dir: Path) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise ConfigError("--report_to wandb: wandb is not installed; pip install wandb, or use --report_to tensorboard") from None
+    return wandb.init(name=run_name, config=config, dir=str(output_dir))

@@ -1,0 +1,86 @@
+"""Load a model and its tokenizer, and save them as a Hugging Face folder that `from_pretrained` reads."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rl.config import ConfigError
+
+logger = logging.getLogger(__name__)
+
+# A context that no configuration states is bounded by memory, not by us.
+UNBOUNDED_CONTEXT = 1 << 20
+
+
+def load_tokenizer(model_name_or_path: str) -> PreTrainedTokenizerBase:
+    """Raises: ConfigError where there is no tokenizer at that name or path."""
+    try:
+        return AutoTokenizer.from_pretrained(model_name_or_path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--model_name_or_path {model_name_or_path}: no tokenizer can be loaded ({str(error).splitlines()[0]})"
+        ) from None
+
+
+def load_model_config(model_name_or_path: str) -> Any:
+    """The model's configuration without its weights. Raises: ConfigError where there is none."""
+    try:
+        return AutoConfig.from_pretrained(model_name_or_path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--model_name_or_path {model_name_or_path}: no model can be loaded ({str(error).splitlines()[0]})"
+        ) from None
+
+
+def load_model(model_name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
+    """The causal language model with dropout off: sampling and training must see one distribution."""
+    model = AutoModelForCausalLM.from_pretrained(model_name_or_path, dtype=dtype)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for name in ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop"):
+        if hasattr(model.config, name):
+            setattr(model.config, name, 0.0)
+    return model
+
+
+def compute_dtype(flag: str, device: torch.device) -> torch.dtype:
+    """The dtype behind `--dtype`; `auto` is bfloat16 on GPUs and float32 on CPUs."""
+    if flag == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return getattr(torch, flag)
+
+
+def eos_token_ids(model_config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every id that ends a completion: the model's, which may be several, and the tokenizer's."""
+    configured = model_config.get_text_config().eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return sorted({i for i in (*ids, tokenizer.eos_token_id) if i is not None})
+
+
+def context_tokens(model_config: Any) -> int:
+    """Most tokens that the model was made for."""
+    return getattr(model_config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED_CONTEXT
+
+
+def save_checkpoint(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, output_dir: Path, step: int, processes: Any
+) -> None:
+    """Write `checkpoint-N` below `output_dir`, on rank 0; the other ranks wait.
+
+    Written aside and renamed: the folder is whole or absent.
+    """
+    if processes.is_main:
+        folder, aside = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
+        shutil.rmtree(aside, ignore_errors=True)
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(aside, folder)
+        logger.info("saved %s", folder)
+    processes.barrier()

@@ -1,0 +1,63 @@
+"""From a rollout to the numbers the estimator needs, and from advantages to the rows of an update.
+
+Shapes: lists hold one tensor a turn, each (P, b_1, ..., b_turn) in float64 on the CPU.
+"""
+
+from typing import Callable, Sequence
+
+import torch
+
+from rl.advantages import group_axis
+from rl.rewards import RewardForm, test_reward
+from rl.trajectory import Attempt, Rollout
+from rl.update import TrainRow, sequence_kls
+
+
+def rollout_rewards(rollout: Rollout, form: RewardForm) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Test rewards and whether each has a verdict (bool); waits for the sandbox. A missing verdict has reward 0 and is masked."""
+
+    def reward(attempt: Attempt) -> float:
+        return test_reward(attempt.verdict.passed, attempt.verdict.total, form) if attempt.has_verdict else 0.0
+
+    has_verdict = _per_turn(rollout, lambda attempt: attempt.has_verdict)
+    return _per_turn(rollout, reward), [mask.bool() for mask in has_verdict]
+
+
+def rollout_kls(
+    rollout: Rollout, reference: torch.nn.Module, batch_size: int, temperature: float, device: torch.device
+) -> list[torch.Tensor]:
+    """Sequence-level log pi - log pi_ref of every attempt."""
+    everyone = [attempt for attempts in rollout.turns for attempt in attempts]
+    rows = [(a.prompt_ids, a.completion_ids, a.sampling_logprobs) for a in everyone]
+    kls = dict(zip(map(id, everyone), sequence_kls(reference, rows, batch_size, temperature, device)))
+    return _per_turn(rollout, lambda attempt: kls[id(attempt)])
+
+
+def num_judged(has_verdict: Sequence[torch.Tensor]) -> list[int]:
+    """Attempts with a verdict, by turn: summed over ranks, the normalisers of the loss."""
+    return [int(mask.sum()) for mask in has_verdict]
+
+
+def train_rows(
+    rollout: Rollout, advantages: Sequence[torch.Tensor], has_verdict: Sequence[torch.Tensor], normalizers: Sequence[int]
+) -> list[TrainRow]:
+    """Rows of the turns that can carry a gradient, weighted to the mean over all ranks' judged attempts of their turn.
+
+    A turn without groups (first attempts where there is one a problem) is left out, which saves its forward and backward pass.
+    """
+    rows = []
+    leaf_shape = advantages[-1].shape
+    for turn, attempts in enumerate(rollout.turns, 1):
+        if group_axis(leaf_shape, turn) is None:
+            continue
+        weights = has_verdict[turn - 1].double() / max(1, normalizers[turn - 1])
+        for attempt, advantage, weight in zip(attempts, advantages[turn - 1].flatten().tolist(), weights.flatten().tolist()):
+            rows.append(TrainRow(attempt.prompt_ids, attempt.completion_ids, advantage, weight, attempt.sampling_logprobs))
+    return rows
+
+
+def _per_turn(rollout: Rollout, value: Callable[[Attempt], float]) -> list[torch.Tensor]:
+    return [
+        torch.tensor([value(attempt) for attempt in attempts], dtype=torch.float64).reshape(rollout.shape(turn))
+        for turn, attempts in enumerate(rollout.turns, 1)
+    ]

@@ -1,0 +1,107 @@
+"""One optimizer step: rows in, weights moved. The micro-batches, the normalisers and the engine calls live here.
+
+The engine is DeepSpeed's, but only four of its methods are used; this module does not know its name. Gradients are
+accumulated by hand: the engine is told which micro-batch is the last, and divides by the number of ranks only.
+
+Shapes: `N` rows of a micro-batch, `T` completion tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+
+from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.losses import policy_gradient_loss
+
+
+@dataclass(frozen=True)
+class TrainRow:
+    """One completion to raise or lower. `weight` holds the normaliser: the loss is the sum over all ranks' rows."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    advantage: float
+    weight: float
+    sampling_logprobs: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class UpdateStats:
+    """What a step was: the loss over all ranks, this rank's importance ratios (a row) and logprob gaps (a token)."""
+
+    loss: float
+    learning_rate: float
+    grad_norm: float | None
+    ratios: list[float]
+    gaps: list[float]
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers that are the same on every rank."""
+        norm = {} if self.grad_norm is None else {"train/grad_norm": self.grad_norm}
+        return {"train/loss": self.loss, "train/learning_rate": self.learning_rate, **norm}
+
+
+def update(engine: Any, rows: Sequence[TrainRow], micro_batch_size: int, temperature: float = 1.0) -> UpdateStats:
+    """Forward, backward and step over this rank's rows.
+
+    Ranks take equal numbers of micro-batches, or collectives would wait for ever: a rank with fewer rows repeats one with
+    weight 0. Row ratios are exp(sum of logprobs now - sum at sampling): 1 while sampler and trainer agree.
+    """
+    world_size = dist.get_world_size()
+    batches = list(_micro_batches(rows, micro_batch_size))
+    num_batches = torch.tensor(len(batches), device=engine.device)
+    dist.all_reduce(num_batches, op=dist.ReduceOp.MAX)
+    idle = [TrainRow(rows[0].prompt_ids[-1:], rows[0].completion_ids[:1], 0.0, 0.0)]
+    batches += [idle] * (int(num_batches) - len(batches))
+    loss_sum, ratios, gaps = torch.zeros((), device=engine.device), [], []
+    engine.train()
+    for index, batch_rows in enumerate(batches):
+        engine.set_gradient_accumulation_boundary(index + 1 == len(batches))
+        batch = CompletionBatch.collate(
+            [row.prompt_ids for row in batch_rows], [row.completion_ids for row in batch_rows], engine.device
+        )
+        logprobs = completion_logprobs(engine, batch, temperature)  # (N, T)
+        advantages = torch.tensor([row.advantage for row in batch_rows], device=engine.device)
+        weights = torch.tensor([row.weight for row in batch_rows], device=engine.device)
+        loss = policy_gradient_loss(logprobs, batch.completion_mask, advantages, weights)
+        engine.backward(loss * world_size, scale_wrt_gas=False)
+        loss_sum += loss.detach()
+        for row, row_logprobs in zip(batch_rows, logprobs.detach().float().cpu()):
+            if row.sampling_logprobs:
+                gap = row_logprobs[: len(row.sampling_logprobs)] - torch.tensor(row.sampling_logprobs)
+                ratios.append(gap.double().sum().exp().item())
+                gaps.extend(gap.abs().tolist())
+    learning_rate = engine.get_lr()[0]
+    engine.step()
+    dist.all_reduce(loss_sum)
+    norm = engine.get_global_grad_norm()
+    return UpdateStats(loss_sum.item(), learning_rate, None if norm is None else float(norm), ratios, gaps)
+
+
+@torch.no_grad()
+def sequence_kls(
+    reference: torch.nn.Module, rows: Sequence[tuple[list[int], list[int], list[float]]], batch_size: int,
+    temperature: float, device: torch.device,
+) -> list[float]:
+    """sum over tokens of log pi - log pi_ref for rows of (prompt ids, completion ids, sampling logprobs), in order.
+
+    The k1 estimate of KL(pi || pi_ref), under the temperature-scaled distribution that the tokens were drawn from.
+    """
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+    kls = [0.0] * len(rows)
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        batch = CompletionBatch.collate([rows[i][0] for i in indices], [rows[i][1] for i in indices], device)
+        ref_logprobs = completion_logprobs(reference, batch, temperature).double().sum(-1).tolist()
+        for i, ref_logprob in zip(indices, ref_logprobs):
+            kls[i] = sum(rows[i][2]) - ref_logprob
+    return kls
+
+
+def _micro_batches(rows: Sequence[TrainRow], size: int) -> Iterator[list[TrainRow]]:
+    """Rows of like length together, so that little of a batch is padding."""
+    ordered = sorted(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]

@@ -1,0 +1,93 @@
+"""Boost a model before RL: supervised learning of first turns and corrections on pairs of prompt and completion.
+
+    torchrun --nproc_per_node 2 train_boost.py --model_name_or_path M --train_data boost.json --output_dir D
+
+The loss is the negative log-likelihood of the completion's own tokens, its end marker and EOS included: the policy-gradient loss
+with advantage 1, through the same engine and update as RL.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Optional
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from data.boost import read_pairs
+from data.order import ShuffledOrder
+from data.problem import Problem, read_problems
+from launch.processes import Processes, start_processes, stop_processes
+from launch.zero import SamplingWeights, ZeroConfigError, build_engine, load_zero_config
+from rl.boosting import EncodedPair, boost_rows, encode_pairs
+from rl.config import BoostConfig
+from rl.evaluation import evaluate, summarize
+from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
+from rl.metrics import Clock, RunWriter, merge, summary_metrics
+from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
+from rl.rollout import Collector, build_collector
+from rl.update import update
+
+logger = logging.getLogger("train_boost")
+
+
+def main() -> None:
+    with exit_on_bad_input(ZeroConfigError):
+        config = parse_flags(BoostConfig, sys.argv[1:], __doc__)
+        pairs = read_pairs(config.train_data)
+        eval_problems = read_problems(config.eval_data, "validation") if config.eval_data else []
+        processes = start_processes(config.local_rank)
+        start_logging(processes.is_main)
+        config.check_world(processes.world_size)
+        use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
+        zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
+        tokenizer = load_tokenizer(config.model_name_or_path)
+        model_config = load_model_config(config.model_name_or_path)
+        encoded = encode_pairs(pairs, tokenizer, model_config)
+        collector = build_collector(
+            config, tokenizer, model_config, eval_problems, config.eval_num_turns, config.local_rollout_forward_batch_size
+        )
+        output_dir = Path(config.output_dir)
+        writer = RunWriter(output_dir, resolved(config), config.report_to, config.wandb_run_name, processes.is_main)
+    with collector.pool, writer, logging_redirect_tqdm():
+        train(config, zero_config, processes, collector, writer, encoded, eval_problems)
+    stop_processes()
+
+
+def train(
+    config: BoostConfig,
+    zero_config: dict,
+    processes: Processes,
+    collector: Collector,
+    writer: RunWriter,
+    pairs: list[EncodedPair],
+    eval_problems: list[Problem],
+) -> None:
+    """Likelihood steps, with an evaluation and a checkpoint now and then."""
+    num_steps = config.num_steps(len(pairs), config.global_batch_size)
+    order = ShuffledOrder(len(pairs), config.seed)
+    engine = build_engine(load_model(config.model_name_or_path, torch.float32), zero_config, config, num_steps)
+    weights = SamplingWeights(engine)
+    for step in tqdm(range(1, num_steps + 1), desc="boost", disable=None if processes.is_main else True):
+        clock = Clock()
+        batch = [pairs[i] for i in order.step(step, config.global_batch_size, processes.rank, processes.world_size)]
+        num_tokens = sum(processes.gather(sum(len(pair.completion_ids) for pair in batch)))
+        stats = update(engine, boost_rows(batch, num_tokens), config.per_device_train_batch_size)
+        clock.lap("update_s")
+        writer.log_step(step, stats.metrics(), clock)
+        is_last, accuracy = step == num_steps, None
+        if eval_problems and config.is_evaluation_step(step, num_steps):
+            records = evaluate(collector, weights.refresh(), eval_problems, processes, num_turns=config.eval_num_turns)
+            summary = summarize(records)
+            writer.log(step, summary_metrics(summary))
+            accuracy = summary["accuracy@1"]["value"]
+            is_last = is_last or 0 < config.stop_at_accuracy <= accuracy
+        if is_last or config.is_save_step(step, num_steps):
+            save_checkpoint(weights.refresh(), collector.encoder.tokenizer, Path(config.output_dir), step, processes)
+        if is_last:
+            break
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Teach a model to correct its own code: two-turn REINFORCE Leave-One-Out with a KL penalty (CoCoS, arXiv 2505.23060).
+
+    torchrun --nproc_per_node 2 train_cocos.py --model_name_or_path M --train_data F --output_dir D --rloo_k 4
+
+Left out on purpose: a value model, clipped ratios (one optimizer step follows every rollout, so the policy is the sampling
+policy), and top-k or top-p sampling.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from data.order import ShuffledOrder
+from data.problem import Problem, read_problems
+from launch.processes import Processes, start_processes, stop_processes
+from launch.zero import SamplingWeights, ZeroConfigError, build_engine, build_reference, load_zero_config
+from rl.advantages import tree_advantages
+from rl.config import CocosConfig
+from rl.evaluation import evaluate, summarize
+from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
+from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts, update_counts
+from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
+from rl.rollout import Collector, build_collector
+from rl.scoring import num_judged, rollout_kls, rollout_rewards, train_rows
+from rl.update import update
+
+logger = logging.getLogger("train_cocos")
+
+
+def main() -> None:
+    with exit_on_bad_input(ZeroConfigError):
+        config = parse_flags(CocosConfig, sys.argv[1:], __doc__)
+        problems = read_problems(config.train_data)
+        eval_problems = read_problems(config.eval_data, "validation") if config.eval_data else []
+        processes = start_processes(config.local_rank)
+        start_logging(processes.is_main)
+        config.check_world(processes.world_size)
+        use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
+        zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
+        tokenizer = load_tokenizer(config.model_name_or_path)
+        collector = build_collector(
+            config,
+            tokenizer,
+            load_model_config(config.model_name_or_path),
+            problems + eval_problems,
+            max(config.num_turns, config.eval_num_turns if eval_problems else 1),
+            config.local_rollout_forward_batch_size,
+        )
+        output_dir = Path(config.output_dir)
+        writer = RunWriter(output_dir, resolved(config), config.report_to, config.wandb_run_name, processes.is_main)
+    with collector.pool, writer, logging_redirect_tqdm():
+        logger.info("sandbox: %s", collector.pool.layer_report())
+        train(config, zero_config, processes, collector, writer, problems, eval_problems)
+    stop_processes()
+
+
+def train(
+    config: CocosConfig,
+    zero_config: dict,
+    processes: Processes,
+    collector: Collector,
+    writer: RunWriter,
+    problems: list[Problem],
+    eval_problems: list[Problem],
+) -> None:
+    """Sample, run the tests, reward, KL, baseline, update, log, evaluate, save."""
+    rank, world_size, device = processes.rank, processes.world_size, processes.device
+    num_steps = config.num_steps(len(problems), config.problems_per_step)
+    order = ShuffledOrder(len(problems), config.seed)
+    model = load_model(config.model_name_or_path, torch.float32)
+    engine = build_engine(model, zero_config, config, num_steps)
+    reference = build_reference(load_model(config.model_name_or_path, torch.float32), zero_config, device)
+    weights = SamplingWeights(engine)
+    for step in tqdm(range(1, num_steps + 1), desc="cocos", disable=None if processes.is_main else True):
+        clock = Clock()
+        rows = order.step(step, config.problems_per_step, rank, world_size)
+        seeds = [(config.seed, step, rank + world_size * i) for i in range(len(rows))]
+        step_problems = [problems[row] for row in rows]
+        rollout = collector.collect(weights.refresh(), step_problems, config.branching, config.temperature, seeds)
+        clock.lap("sample_s")
+        kls = rollout_kls(rollout, reference, config.local_rollout_forward_batch_size, config.temperature, device)
+        clock.lap("kl_s")
+        rewards, has_verdict = rollout_rewards(rollout, config.reward)  # waits for the sandbox
+        clock.lap("reward_s")
+        advantages = tree_advantages(
+            rewards,
+            kls,
+            has_verdict,
+            gamma=config.gamma,
+            kl_coef=config.kl_coef,
+            first_turn_return=config.first_turn_return,
+        )
+        normalizers = [sum(counts) for counts in zip(*processes.gather(num_judged(has_verdict)))]
+        stats = update(
+            engine,
+            train_rows(rollout, advantages, has_verdict, normalizers),
+            config.per_device_train_batch_size,
+            config.temperature,
+        )
+        clock.lap("update_s")
+        counts = rollout_counts(rollout) | tensor_counts(rewards, kls, advantages, has_verdict) | update_counts(stats)
+        writer.log_step(step, merge(processes.gather(counts)) | stats.metrics(), clock)
+        writer.save_samples(step, processes.gather(rollout.records()))
+        if eval_problems and config.is_evaluation_step(step, num_steps):
+            records = evaluate(collector, weights.refresh(), eval_problems, processes, num_turns=config.eval_num_turns)
+            writer.log(step, summary_metrics(summarize(records)))
+        if config.is_save_step(step, num_steps):
+            save_checkpoint(weights.refresh(), collector.encoder.tokenizer, Path(config.output_dir), step, processes)
+
+
+if __name__ == "__main__":
+    main()
