@@ -9,7 +9,6 @@ with advantage 1, through the same engine and update as RL.
 import logging
 import sys
 from pathlib import Path
-from typing import Optional
 
 import torch
 from tqdm import tqdm
@@ -24,7 +23,7 @@ from rl.boosting import EncodedPair, boost_rows, encode_pairs
 from rl.config import BoostConfig
 from rl.evaluation import evaluate, summarize
 from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
-from rl.metrics import Clock, RunWriter, merge, summary_metrics
+from rl.metrics import Clock, RunWriter, summary_metrics
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
 from rl.rollout import Collector, build_collector
 from rl.update import update

@@ -33,7 +33,9 @@ def read_pairs(path: str) -> list[BoostPair]:
         if not isinstance(row, dict) or not all(isinstance(row.get(k), str) and row[k] for k in ("prompt", "completion")):
             raise DataError(f"{place}: a boost pair needs non-empty strings 'prompt' and 'completion'")
         if DONE not in row["completion"]:
-            raise DataError(f"{place}: the completion lacks its end marker {DONE}; a model trained on it would not learn to stop")
+            raise DataError(
+                f"{place}: the completion lacks its end marker {DONE}; a model trained on it would not learn to stop"
+            )
         prompt = row["prompt"]
         if prompt.endswith((BEGIN, CORRECT)):
             # Published files end at the marker; the prompts that the model is given later go on to the next line.

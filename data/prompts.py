@@ -6,7 +6,7 @@ becomes is each tokenizer's business.
 """
 
 import re
-from typing import Sequence
+from collections.abc import Sequence
 
 from data.problem import Problem
 

@@ -7,15 +7,16 @@ the accumulation of gradients, and the weights that the rollout samples from.
 import copy
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, get_scheduler
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read at import; without it every import warns
-import deepspeed  # noqa: E402
+import deepspeed
 
 DEFAULT_CONFIG = Path(__file__).parent / "zero2.json"
 
@@ -24,7 +25,7 @@ class ZeroConfigError(ValueError):
     """A DeepSpeed JSON that can't be used; the message names the key and the mend."""
 
 
-def load_zero_config(path: Optional[str], micro_batch_size: int, max_grad_norm: float, use_bf16: bool) -> dict[str, Any]:
+def load_zero_config(path: str | None, micro_batch_size: int, max_grad_norm: float, use_bf16: bool) -> dict[str, Any]:
     """The DeepSpeed configuration with every `"auto"` resolved from flags.
 
     Raises: ZeroConfigError for a missing or malformed file, and for keys that would override a flag.
@@ -47,7 +48,7 @@ def load_zero_config(path: Optional[str], micro_batch_size: int, max_grad_norm: 
     }
     for key, value in resolved.items():
         if config.get(key, "auto") not in ("auto", value):
-            raise ZeroConfigError(f"--deepspeed {path}: {key} is {config[key]!r}, the flags give {value!r}; write \"auto\"")
+            raise ZeroConfigError(f'--deepspeed {path}: {key} is {config[key]!r}, the flags give {value!r}; write "auto"')
         config[key] = value
     config.pop("train_batch_size", None)
     if config.get("bf16", {}).get("enabled", "auto") == "auto":

@@ -12,7 +12,8 @@ corrections of a group alike, has no effect.
 Shapes: `P` problems, then one axis a turn: `M` first attempts, `K` corrections of each, 1 for every later turn.
 """
 
-from typing import Literal, Optional, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
@@ -68,7 +69,7 @@ def tree_advantages(
     return advantages
 
 
-def group_axis(leaf_shape: Sequence[int], turn: int) -> Optional[int]:
+def group_axis(leaf_shape: Sequence[int], turn: int) -> int | None:
     """The axis (= turn) whose branches form the group of an attempt of `turn`: the last one up to it that branches."""
     return next((axis for axis in range(turn, 0, -1) if leaf_shape[axis] > 1), None)
 

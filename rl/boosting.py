@@ -1,7 +1,8 @@
 """Boost pairs as token ids and as rows of an update."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -19,9 +20,7 @@ class EncodedPair:
     completion_ids: list[int]
 
 
-def encode_pairs(
-    pairs: Sequence[BoostPair], tokenizer: PreTrainedTokenizerBase, model_config: Any
-) -> list[EncodedPair]:
+def encode_pairs(pairs: Sequence[BoostPair], tokenizer: PreTrainedTokenizerBase, model_config: Any) -> list[EncodedPair]:
     """Token ids of all pairs, prompts encoded piece by piece as a rollout does. Raises: DataError for one that is too long."""
     limit = context_tokens(model_config)
     eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

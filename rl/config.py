@@ -5,7 +5,7 @@ Nothing assigns to a config after parsing; what follows from the flags is a prop
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Literal
 
 from rl.advantages import FirstTurnReturn
 from rl.rewards import RewardForm
@@ -34,9 +34,7 @@ class ModelFlags:
     def check(self) -> None:
         path = Path(self.model_name_or_path)
         if path.exists() and not (path / "config.json").is_file():
-            raise ConfigError(
-                f"--model_name_or_path {path} has no config.json; give a Hugging Face model folder or a hub name"
-            )
+            raise ConfigError(f"--model_name_or_path {path} has no config.json; give a Hugging Face model folder or a hub name")
         if not path.exists() and self.model_name_or_path.startswith((".", "/", "~")):
             raise ConfigError(f"--model_name_or_path {path} does not exist; give a Hugging Face model folder or a hub name")
         if Path(self.output_dir).is_file():
@@ -52,7 +50,7 @@ class SandboxFlags:
     test_timeout_s: float = flag(2.0, "CPU seconds that one test may take.")
     sandbox_memory_mb: int = flag(512, "Address space of one program, in MB.")
     allow_unsafe_sandbox: bool = flag(False, "Run even where the kernel offers no seccomp filter. Dangerous.")
-    fewshot_data: Optional[str] = flag(None, "Solved problems shown before turn 1, in MBPP format.")
+    fewshot_data: str | None = flag(None, "Solved problems shown before turn 1, in MBPP format.")
 
     def check(self) -> None:
         super().check()
@@ -66,11 +64,13 @@ class TrainFlags(ModelFlags):
     """The optimizer loop, the same for the boost stage and for RL."""
 
     train_data: str = field(metadata={"help": "Training data: a JSON or JSONL file, or a hub data set (name or name:split)."})
-    eval_data: Optional[str] = flag(None, "Problems in MBPP format to evaluate on during training.")
+    eval_data: str | None = flag(None, "Problems in MBPP format to evaluate on during training.")
     eval_steps: int = flag(0, "Evaluate on --eval_data every so many steps; 0: only after the last.")
     eval_num_turns: int = flag(2, "Turns of the evaluation on --eval_data.")
-    deepspeed: Optional[str] = flag(None, "DeepSpeed JSON with the ZeRO stage (default: launch/zero2.json).")
-    global_batch_size: int = flag(128, "Completions that one optimizer step learns from, over all ranks (RL: last-turn attempts).")
+    deepspeed: str | None = flag(None, "DeepSpeed JSON with the ZeRO stage (default: launch/zero2.json).")
+    global_batch_size: int = flag(
+        128, "Completions that one optimizer step learns from, over all ranks (RL: last-turn attempts)."
+    )
     per_device_train_batch_size: int = flag(4, "Rows of one forward and backward pass.")
     local_rollout_forward_batch_size: int = flag(64, "Rows sampled together, and rows of a forward pass without gradients.")
     learning_rate: float = flag(1e-6, "Peak learning rate of AdamW.")
@@ -82,7 +82,7 @@ class TrainFlags(ModelFlags):
     max_steps: int = flag(-1, "Optimizer steps; -1: as --num_train_epochs gives.")
     save_steps: int = flag(500, "Write checkpoint-N every so many steps, and after the last.")
     report_to: Literal["tensorboard", "wandb", "none"] = flag("tensorboard", "Where metrics go besides metrics.jsonl.")
-    wandb_run_name: Optional[str] = flag(None, "Name of the run, in wandb and as TensorBoard's folder.")
+    wandb_run_name: str | None = flag(None, "Name of the run, in wandb and as TensorBoard's folder.")
 
     def check(self) -> None:
         super().check()

@@ -4,7 +4,8 @@ Works on the records of rollouts (see `Rollout.records`), one trajectory a probl
 failed to make are left out and counted.
 """
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm

@@ -6,8 +6,8 @@ needs logits for the last T + 1 columns only, and the sampler's layout (padding 
 Shapes: `N` rows, `L` prompt columns, `T` completion columns, `V` vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import torch
 
@@ -22,9 +22,7 @@ class CompletionBatch:
     completion_mask: torch.Tensor  # (N, T) bool
 
     @classmethod
-    def collate(
-        cls, prompts: Sequence[list[int]], completions: Sequence[list[int]], device: torch.device
-    ) -> "CompletionBatch":
+    def collate(cls, prompts: Sequence[list[int]], completions: Sequence[list[int]], device: torch.device) -> "CompletionBatch":
         prompt_len, completion_len = max(map(len, prompts)), max(map(len, completions))
         ids, attended, completion_ids = [], [], []
         for prompt, completion in zip(prompts, completions):

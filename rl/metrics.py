@@ -3,16 +3,17 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Optional, Sequence
+from typing import Any
 
 import torch
+from sandbox.verdict import STATUSES
 
 from rl.config import ConfigError
 from rl.trajectory import Rollout
 from rl.update import UpdateStats
-from sandbox.verdict import STATUSES
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class RunWriter:
     Raises: ConfigError where `report_to` names a package that is not installed.
     """
 
-    def __init__(self, output_dir: Path, config: dict[str, Any], report_to: str, run_name: Optional[str], is_main: bool):
+    def __init__(self, output_dir: Path, config: dict[str, Any], report_to: str, run_name: str | None, is_main: bool):
         self._is_main = is_main
         self._tensorboard = self._wandb = None
         if not is_main:
@@ -92,7 +93,7 @@ class RunWriter:
     def __enter__(self) -> "RunWriter":
         return self
 
-    def __exit__(self, kind: Optional[type], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self._is_main:
             return
         self._metrics.close()
@@ -164,9 +165,11 @@ def merge(parts: list[dict[str, list[float]]]) -> dict[str, float]:
     return metrics
 
 
-def _wandb_run(run_name: Optional[str], config: dict[str, Any], output_dir: Path) -> Any:
+def _wandb_run(run_name: str | None, config: dict[str, Any], output_dir: Path) -> Any:
     try:
         import wandb
     except ImportError:
-        raise ConfigError("--report_to wandb: wandb is not installed; pip install wandb, or use --report_to tensorboard") from None
+        raise ConfigError(
+            "--report_to wandb: wandb is not installed; pip install wandb, or use --report_to tensorboard"
+        ) from None
     return wandb.init(name=run_name, config=config, dir=str(output_dir))

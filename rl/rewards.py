@@ -3,7 +3,8 @@
 Shapes: `P` problems, then one axis a turn: `M` first attempts, `K` corrections of each, 1 for every later turn.
 """
 
-from typing import Literal, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 

@@ -5,10 +5,14 @@ instruction. Sampled ids are never decoded and encoded again.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Sequence
+from typing import Any
 
+from sandbox.pool import Limits, SandboxPool
+from sandbox.suite import Suite, compile_suite, defined_names
+from sandbox.verdict import Verdict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.problem import DataError, Problem, read_problems
@@ -17,9 +21,6 @@ from rl.config import SandboxFlags
 from rl.pretrained import context_tokens, eos_token_ids
 from rl.sampling import Sample, Seed, StopCondition, decode, sample
 from rl.trajectory import Attempt, Rollout
-from sandbox.pool import Limits, SandboxPool
-from sandbox.suite import Suite, compile_suite, defined_names
-from sandbox.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,7 @@ logger = logging.getLogger(__name__)
 class PromptEncoder:
     """Token ids of prompts, for any tokenizer. Few-shot examples are dropped from the last where space is short."""
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, fewshot: Sequence[Problem], eos_token_ids: Sequence[int] = ()
-    ):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, fewshot: Sequence[Problem], eos_token_ids: Sequence[int] = ()):
         self.tokenizer = tokenizer
         self._fewshot = tuple(fewshot)
         self.stop = StopCondition(tokenizer, DONE, eos_token_ids)
@@ -101,7 +100,7 @@ class Collector:
         branching: Sequence[int],
         temperature: float,
         seeds: Sequence[Seed],
-        on_progress: Optional[Callable[[int], None]] = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> Rollout:
         """`branching[0]` first attempts of each problem, `branching[t]` corrections of each attempt of turn t.
 
@@ -140,7 +139,7 @@ class Collector:
     def _attempt(
         self,
         problem: Problem,
-        parent: Optional[Attempt],
+        parent: Attempt | None,
         prompt_ids: list[int],
         completion: Sample,
         submitted: dict[tuple[Problem, str], "Future[Verdict]"],
@@ -162,8 +161,12 @@ class Collector:
 
 
 def build_collector(
-    config: SandboxFlags, tokenizer: PreTrainedTokenizerBase, model_config: Any, problems: Sequence[Problem],
-    num_turns: int, max_rows: int,
+    config: SandboxFlags,
+    tokenizer: PreTrainedTokenizerBase,
+    model_config: Any,
+    problems: Sequence[Problem],
+    num_turns: int,
+    max_rows: int,
 ) -> Collector:
     """A collector for `problems`, with every one of their prompts and tests checked. Raises: DataError.
 
@@ -181,7 +184,9 @@ def build_collector(
     if inexact:
         logger.warning(
             "this tokenizer changes %d of %d reference programs when it encodes and decodes them, for example problem %s",
-            len(inexact), len(problems), inexact[0],
+            len(inexact),
+            len(problems),
+            inexact[0],
         )
     suites = compile_suites(problems)
     limits = Limits(test_timeout_s=config.test_timeout_s, memory_mb=config.sandbox_memory_mb)

@@ -7,8 +7,8 @@ samples, and rows that have ended leave the batch. Nothing here knows about prob
 Shapes: `B` rows being decoded, `L` prompt tokens, `T` completion tokens so far, `V` vocabulary.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Callable, Optional, Sequence
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class StopCondition:
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         self._final_ids = frozenset(i for i, token in enumerate(tokens) if token and marker[-1] in token)
 
-    def finish_reason(self, completion_ids: list[int]) -> Optional[str]:
+    def finish_reason(self, completion_ids: list[int]) -> str | None:
         """`eos`, `stop` or None, for the completion as it stands after its newest token."""
         newest = completion_ids[-1]
         if newest in self.eos_token_ids:
@@ -73,7 +73,7 @@ def sample(
     temperature: float,
     seeds: Sequence[Seed],
     max_rows: int,
-    on_progress: Optional[Callable[[int], None]] = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> list[list[Sample]]:
     """`num_samples` completions of each prompt, in the order of the prompts.
 

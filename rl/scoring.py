@@ -3,7 +3,7 @@
 Shapes: lists hold one tensor a turn, each (P, b_1, ..., b_turn) in float64 on the CPU.
 """
 
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 

@@ -9,8 +9,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from data.problem import Problem
 from sandbox.verdict import Verdict
+
+from data.problem import Problem
 
 
 @dataclass

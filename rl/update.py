@@ -6,8 +6,9 @@ accumulated by hand: the engine is told which micro-batch is the last, and divid
 Shapes: `N` rows of a micro-batch, `T` completion tokens.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -82,8 +83,11 @@ def update(engine: Any, rows: Sequence[TrainRow], micro_batch_size: int, tempera
 
 @torch.no_grad()
 def sequence_kls(
-    reference: torch.nn.Module, rows: Sequence[tuple[list[int], list[int], list[float]]], batch_size: int,
-    temperature: float, device: torch.device,
+    reference: torch.nn.Module,
+    rows: Sequence[tuple[list[int], list[int], list[float]]],
+    batch_size: int,
+    temperature: float,
+    device: torch.device,
 ) -> list[float]:
     """sum over tokens of log pi - log pi_ref for rows of (prompt ids, completion ids, sampling logprobs), in order.
 
