@@ -13,8 +13,9 @@ import os
 import random
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 from data.starter.corrupt import corrupt, count_passed
 from data.starter.families import FAMILIES
@@ -63,12 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, help="folder to write to; made if missing")
     parser.add_argument("--num_train", type=int, default=6000, help="training problems (default: %(default)s)")
     parser.add_argument("--num_eval", type=int, default=400, help="evaluation problems (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the problems and the initial weights (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--num_workers", type=int, default=2, help="sandbox workers for the check (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of the problems and the initial weights (default: %(default)s)")
+    parser.add_argument("--num_workers", type=int, default=2, help="sandbox workers for the check (default: %(default)s)")
     return parser
 
 
@@ -106,9 +103,7 @@ def _write(path: Path, text: str) -> None:
 
 def _report(output_dir: Path, train_rows: list[dict], eval_rows: list[dict], pairs: list[dict[str, str]]) -> None:
     """What was written, and how well tests tell wrong attempts from right ones."""
-    print(
-        f"{output_dir}: {len(train_rows)} training and {len(eval_rows)} evaluation problems, {len(pairs)} boost pairs"
-    )
+    print(f"{output_dir}: {len(train_rows)} training and {len(eval_rows)} evaluation problems, {len(pairs)} boost pairs")
     kinds = {family.name: (family.group, family.level) for family in FAMILIES}
     print(f"{'group':<12}{'steps':>6}{'families':>10}{'train':>8}{'eval':>6}")
     for group, level in sorted(set(kinds.values()), key=lambda kind: (kind[1], kind[0])):

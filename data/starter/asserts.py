@@ -7,7 +7,8 @@ nothing.
 
 import ast
 import random
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from data.starter.mutate import edits
 from data.starter.steps import Param
@@ -56,9 +57,7 @@ def choose_tests(code: str, name: str, takes: str, params: Sequence[Param], rng:
     return [f"assert {name}({_literals(calls[i])}) == {expected[i]!r}" for i in best]
 
 
-def _candidates(
-    function: Callable[..., Any], takes: str, params: Sequence[Param], rng: random.Random
-) -> tuple[list, list]:
+def _candidates(function: Callable[..., Any], takes: str, params: Sequence[Param], rng: random.Random) -> tuple[list, list]:
     """Calls that the reference answers, with its answers; all short enough for a test."""
     calls: list[tuple[Any, ...]] = []
     expected: list[Any] = []

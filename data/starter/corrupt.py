@@ -6,7 +6,8 @@ short, loop-free references run here, with plain exec; a model's programs belong
 
 import ast
 import random
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from data.starter.asserts import UNFIT, WRONG
 from data.starter.mutate import Edit, edits

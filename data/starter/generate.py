@@ -9,9 +9,10 @@ Every draw comes from a random.Random seeded with a string and nothing depends o
 the same rows on every machine.
 """
 
+import itertools
 import random
 import zlib
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from data.starter.asserts import choose_tests
 from data.starter.families import FAMILIES, Family
@@ -21,9 +22,7 @@ from data.starter.values import draw_params
 EVAL_MODULUS = 5
 LEVEL_SHARES = {1: 0.45, 2: 0.40, 3: 0.15}
 UNSEEN_EVERY = 4  # one evaluation row of this many has an evaluation-only wording
-NAMES = (
-    "act answer apply build calc check do edit func get give make pick prog run scan solve task tool use work".split()
-)
+NAMES = ("act answer apply build calc check do edit func get give make pick prog run scan solve task tool use work").split()  # noqa: SIM905
 OPENERS = ("Write a function to {}.", "Write a python function to {}.", "Create a function to {}.")
 _LINKS = {2: ("{}, then {}", "{} and then {}"), 3: ("{}, then {} and {}", "{}, {} and then {}")}
 _FUSED = ("find {noun} in the list that are {which}", "return {noun} in the list which are {which}")
@@ -102,7 +101,7 @@ def _new_problem(family: Family, split: str, is_unseen: bool, rng: random.Random
 def _draw_steps(family: Family, rng: random.Random) -> list[Step]:
     while True:
         steps = [rng.choice(slot) for slot in family.slots]
-        if all(a.name != b.name for a, b in zip(steps, steps[1:])):
+        if all(a.name != b.name for a, b in itertools.pairwise(steps)):
             return steps
 
 

@@ -1,37 +1,42 @@
 """A byte-level BPE tokenizer for the starter problems and an untrained Qwen2 model of about a million parameters.
 
 Digits are single tokens and everything decodes to the very text it came from. The markers of the wire format are not
-special tokens: they are ordinary text that the pre-tokenizer keeps in one piece, so that BPE merges them to one token
-each, as frequent words are.
+special tokens but ordinary, frequent text: the end marker is three tokens, "\\n", "[DONE" and "]".
 """
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 EOS = "<|endoftext|>"
 PAD = "<|pad|>"
 VOCAB_SIZE = 1024
 MAX_LENGTH = 1024
-# In order: a marker with the newline before it; a word with the space before it; one digit; an operator with a space on
-# either side, but never the space of the word that follows; spaces.
-_PIECES = r"\n?\[[A-Z]+\]| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+(?: (?=\p{N}))?|\s+(?!\S)|\s+"
+_NUM_CHECKED = 2000  # texts, spread evenly
+# Qwen2's own pre-tokenizer. It is not ours to choose: AutoTokenizer gives every model of this type Qwen2's tokenizer
+# class, which sets this pattern and the NFC normalizer whatever `tokenizer.json` says.
+_QWEN2_PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# The merges are learnt without the newlines after punctuation. So "]" and the "\n\n" after it stay apart, and a turn
+# encodes to the same ids alone and inside the next turn's prompt.
+_TRAINING_PIECES = _QWEN2_PIECES.replace(r"[\r\n]*|", "|", 1)
 
 
 def build(output_dir: Path, texts: Sequence[str], seed: int) -> None:
     """Write tokenizer and random weights to `output_dir`, replacing what is there.
 
-    Raises: ValueError when a reloaded tokenizer does not decode one of the texts to itself.
+    Raises: ValueError when the tokenizer, reloaded, encodes otherwise or does not decode a text to itself.
     """
     temporary = output_dir.with_name(f".{output_dir.name}.{os.getpid()}")
     tokenizer = train_tokenizer(texts)
     tokenizer.save_pretrained(temporary)
-    _check_exact(temporary, texts)
+    _check(temporary, tokenizer, texts[:: max(1, len(texts) // _NUM_CHECKED)])
     torch.manual_seed(seed)
     Qwen2ForCausalLM(_config(tokenizer)).save_pretrained(temporary)
     if output_dir.exists():
@@ -42,12 +47,8 @@ def build(output_dir: Path, texts: Sequence[str], seed: int) -> None:
 def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     """Byte-level BPE with `EOS` and `PAD` and single digits, learnt from the texts."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = _pre_tokenizer(_TRAINING_PIECES)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB_SIZE,
@@ -56,6 +57,7 @@ def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = _pre_tokenizer(_QWEN2_PIECES)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=EOS,
@@ -63,6 +65,11 @@ def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=MAX_LENGTH,
     )
+
+
+def _pre_tokenizer(pieces: str) -> pre_tokenizers.PreTokenizer:
+    split = pre_tokenizers.Split(Regex(pieces), behavior="isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
@@ -82,9 +89,12 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
     )
 
 
-def _check_exact(folder: Path, texts: Sequence[str]) -> None:
+def _check(folder: Path, trained: PreTrainedTokenizerFast, texts: Sequence[str]) -> None:
+    """The reloaded tokenizer has to encode as the trained one did, and to decode every text to itself."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for text in texts:
-        decoded = tokenizer.decode(tokenizer(text)["input_ids"])
-        if decoded != text:
-            raise ValueError(f"the tokenizer turns {text!r} into {decoded!r}")
+        ids = tokenizer(text)["input_ids"]
+        if ids != trained(text)["input_ids"]:
+            raise ValueError(f"{folder}: reloaded, the tokenizer encodes {text!r} differently")
+        if tokenizer.decode(ids) != text:
+            raise ValueError(f"{folder}: the tokenizer turns {text!r} into {tokenizer.decode(ids)!r}")

@@ -6,8 +6,9 @@ than copying the tree keeps the generation of thousands of problems at seconds.
 """
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any
 
 Change = tuple[ast.AST, str, Any]  # node, field, new value
 
@@ -34,9 +35,7 @@ def edits(tree: ast.Module) -> list[Edit]:
     found = [Edit(kind, changes) for kind, changes in _body_edits(function)]
     for node in ast.walk(function):
         if isinstance(node, ast.Constant):
-            found += [
-                Edit("constant", ((node, "value", value),)) for value in _other_constants(node.value, ints, texts)
-            ]
+            found += [Edit("constant", ((node, "value", value),)) for value in _other_constants(node.value, ints, texts)]
         elif isinstance(node, ast.BinOp):
             found += _operator_edits(node)
         elif isinstance(node, ast.Compare):
@@ -111,15 +110,11 @@ def _comparison_edits(node: ast.Compare) -> list[Edit]:
     found = []
     for position, op in enumerate(node.ops):
         for other in _COMPARISONS.get(type(op), ()):
-            found.append(
-                Edit("comparison", ((node, "ops", [*node.ops[:position], other(), *node.ops[position + 1 :]]),))
-            )
+            found.append(Edit("comparison", ((node, "ops", [*node.ops[:position], other(), *node.ops[position + 1 :]]),)))
     if len(node.ops) == 1 and isinstance(node.ops[0], (ast.Gt, ast.Lt)) and isinstance(node.left, ast.Name):
         remainder = ast.copy_location(ast.BinOp(node.left, ast.Mod(), node.comparators[0]), node)
         zero = ast.copy_location(ast.Constant(0), node)
-        found.append(
-            Edit("condition", ((node, "left", remainder), (node, "ops", [ast.Eq()]), (node, "comparators", [zero])))
-        )
+        found.append(Edit("condition", ((node, "left", remainder), (node, "ops", [ast.Eq()]), (node, "comparators", [zero]))))
     elif isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Mod):
         changes = (node, "left", node.left.left), (node, "ops", [ast.Gt()]), (node, "comparators", [node.left.right])
         found.append(Edit("condition", changes))

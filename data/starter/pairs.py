@@ -6,7 +6,8 @@ ones carry one mistake or two, or are the solution of another problem, as a misr
 
 import random
 import re
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from data.problem import Problem
 from data.prompts import answer, correction_prompt, first_prompt

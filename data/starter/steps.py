@@ -6,8 +6,8 @@ recombine words that other phrases use, so a model without any pretraining can k
 Placeholders {a}, {b}, {c} stand for the parameters in phrases and in code alike, both written with repr.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 Param = int | str
 Words = tuple[str, ...]

@@ -1,11 +1,11 @@
 """Every reference has to pass its own tests in the sandbox that will judge the model's programs."""
 
-from typing import Any, Mapping, Sequence
-
-from tqdm import tqdm
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sandbox.pool import SandboxPool
 from sandbox.suite import compile_suite, defined_names
+from tqdm import tqdm
 
 _CHUNK = 128  # programs between two ticks of the progress bar
 
