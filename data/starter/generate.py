@@ -22,7 +22,7 @@ from data.starter.values import draw_params
 EVAL_MODULUS = 5
 LEVEL_SHARES = {1: 0.45, 2: 0.40, 3: 0.15}
 UNSEEN_EVERY = 4  # one evaluation row of this many has an evaluation-only wording
-NAMES = ("act answer apply build calc check do edit func get give make pick prog run scan solve task tool use work").split()  # noqa: SIM905
+NAMES = "act answer apply build calc check do edit func get give make pick prog run scan solve task tool use".split()  # noqa: SIM905
 OPENERS = ("Write a function to {}.", "Write a python function to {}.", "Create a function to {}.")
 _LINKS = {2: ("{}, then {}", "{} and then {}"), 3: ("{}, then {} and {}", "{}, {} and then {}")}
 _FUSED = ("find {noun} in the list that are {which}", "return {noun} in the list which are {which}")
@@ -54,20 +54,22 @@ def belongs_to_eval(steps: Sequence[Step], params: Params) -> bool:
 
 
 def _rows(split: str, count: int, seed: int, texts: set[str]) -> Iterator[dict]:
+    """Rows of random levels; within a level, families in turn until they are used up."""
     rng = random.Random(f"starter {split} {seed}")
-    levels = sorted(LEVEL_SHARES)
-    open_families = {level: [f for f in FAMILIES if f.level == level] for level in levels}
+    open_families = {level: [f for f in FAMILIES if f.level == level] for level in sorted(LEVEL_SHARES)}
+    num_drawn = dict.fromkeys(FAMILIES, 0)
     for index in range(count):
         row = None
         while row is None:
-            usable = [level for level in levels if open_families[level]]
-            if not usable:
+            levels = [level for level in open_families if open_families[level]]
+            if not levels:
                 raise ValueError(f"the families hold {index} {split} problems, fewer than the {count} asked for")
-            level = rng.choices(usable, [LEVEL_SHARES[level] for level in usable])[0]
-            family = rng.choice(open_families[level])
+            level = rng.choices(levels, [LEVEL_SHARES[level] for level in levels])[0]
+            family = min(open_families[level], key=lambda family: (num_drawn[family], rng.random()))
             row = _new_problem(family, split, split == "eval" and index % UNSEEN_EVERY == 0, rng, texts)
             if row is None:
                 open_families[level].remove(family)
+        num_drawn[family] += 1
         texts.add(row["text"])
         yield row
 

@@ -1,0 +1,136 @@
+"""Values to tagged JSON, inside the child.
+
+Plain data only, and by exact builtin type: a subclass is sent as its base value, taken with the base type's own methods, so that what a program
+overrides on it is never asked. Everything else is opaque: `{"o": type name}`. Lists are JSON arrays; other containers carry a one-letter tag.
+
+    t tuple   s set   f frozenset   d dict   b bytes   y bytearray   i large int   c complex   r range   D Decimal   F Fraction
+    g an iterator that a wrapper such as `list(...)` of the test consumes   o opaque
+"""
+
+import json
+from decimal import Decimal
+from fractions import Fraction
+from itertools import islice
+
+MAX_DEPTH = 80
+JSON_INT = 1 << 53
+to_json = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
+
+
+class Unsendable(Exception):
+    """The value is too deep or too large to be equal to anything that a test expects."""
+
+
+class Encoder:
+    """Encodes values until `max_nodes` items or `max_bytes` bytes have gone; what does not fit is opaque."""
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes = max_bytes
+        self.left = max_bytes
+
+    def encode(self, value: object, mode: str = "") -> object:
+        """One value as JSON-ready data. Mode `iter` also expands an iterator, `str` adds the text of an opaque object."""
+        self.left = self.max_bytes
+        try:
+            if mode == "iter" and not isinstance(value, PLAIN):
+                return {"g": self.items(islice(iter(value), self.max_bytes), 0)}
+            data = self.node(value, 0)
+            if mode == "str" and type(data) is dict and "o" in data:
+                data["s"] = str(value)[: self.max_bytes]
+            return data
+        except (Unsendable, RecursionError):
+            return {"o": type(value).__name__ + " (too deep or too large)"}
+
+    def items(self, values, depth: int) -> list:
+        return [self.node(item, depth + 1) for item in values]
+
+    def node(self, value: object, depth: int) -> object:
+        self.left -= 2
+        if self.left < 0 or depth > MAX_DEPTH:
+            raise Unsendable
+        kind = type(value)
+        if value is None or kind is bool:
+            return value
+        for base in kind.__mro__:
+            if base in ENCODE:
+                return ENCODE[base](self, value, depth)
+        if kind.__module__ == "numpy" and hasattr(value, "item") and hasattr(value, "ndim") and value.ndim == 0:
+            return self.node(value.item(), depth + 1)
+        return {"o": kind.__name__}
+
+    def spend(self, num_bytes: int) -> None:
+        self.left -= num_bytes
+        if self.left < 0:
+            raise Unsendable
+
+
+def _int(encoder: Encoder, value: int, depth: int) -> object:
+    value = int.__int__(value)
+    if -JSON_INT < value < JSON_INT:
+        return value
+    encoder.spend(value.bit_length() // 4)
+    return {"i": hex(value)}  # past 4,300 digits int() of a decimal text is refused, and slow
+
+
+def _float(encoder: Encoder, value: float, depth: int) -> object:
+    return float.__float__(value)
+
+
+def _str(encoder: Encoder, value: str, depth: int) -> object:
+    encoder.spend(str.__len__(value))
+    return str.__str__(value)
+
+
+def _bytes(encoder: Encoder, value: bytes, depth: int) -> object:
+    encoder.spend(bytes.__len__(value))
+    return {"b": b"".join([value]).decode("latin-1")}
+
+
+def _bytearray(encoder: Encoder, value: bytearray, depth: int) -> object:
+    encoder.spend(bytearray.__len__(value))
+    return {"y": b"".join([value]).decode("latin-1")}
+
+
+def _list(encoder: Encoder, value: list, depth: int) -> object:
+    return encoder.items(list.__iter__(value), depth)
+
+
+def _tuple(encoder: Encoder, value: tuple, depth: int) -> object:
+    return {"t": encoder.items(tuple.__iter__(value), depth)}
+
+
+def _set(encoder: Encoder, value: set, depth: int) -> object:
+    return {"s": encoder.items(set.__iter__(value), depth)}
+
+
+def _frozenset(encoder: Encoder, value: frozenset, depth: int) -> object:
+    return {"f": encoder.items(frozenset.__iter__(value), depth)}
+
+
+def _dict(encoder: Encoder, value: dict, depth: int) -> object:
+    return {"d": [[encoder.node(key, depth + 1), encoder.node(item, depth + 1)] for key, item in dict.items(value)]}
+
+
+def _complex(encoder: Encoder, value: complex, depth: int) -> object:
+    exact = complex.__add__(value, 0j)
+    return {"c": [exact.real, exact.imag]}
+
+
+def _range(encoder: Encoder, value: range, depth: int) -> object:
+    return {"r": [_int(encoder, part, depth) for part in (value.start, value.stop, value.step)]}
+
+
+def _decimal(encoder: Encoder, value: Decimal, depth: int) -> object:
+    encoder.spend(len(Decimal.as_tuple(value).digits))
+    return {"D": Decimal.__str__(value)}
+
+
+def _fraction(encoder: Encoder, value: Fraction, depth: int) -> object:
+    return {"F": [_int(encoder, value._numerator, depth), _int(encoder, value._denominator, depth)]}
+
+
+ENCODE = {
+    int: _int, float: _float, str: _str, bytes: _bytes, bytearray: _bytearray, list: _list, tuple: _tuple, set: _set,
+    frozenset: _frozenset, dict: _dict, complex: _complex, range: _range, Decimal: _decimal, Fraction: _fraction,
+}
+PLAIN = (*ENCODE, type(None))

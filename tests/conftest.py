@@ -1,0 +1,77 @@
+"""Shared fixtures: a tiny random model with a byte-level tokenizer, and a real checkpoint where one is named.
+
+COCOS_REAL_MODEL=FOLDER points the tests marked with `real_model` at a pretrained checkpoint.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.problem import Problem
+
+ROOT = Path(__file__).parents[1]
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def problems() -> list[Problem]:
+    """Six small problems, each with three tests."""
+    made = []
+    for i, op in enumerate(["+", "-", "*", "+", "-", "*"], 1):
+        tests = tuple(f"assert f({x}) == {eval(f'{x} {op} {i}')}" for x in (2, 5, 9))
+        made.append(Problem(str(i), f"Write a function f that computes n {op} {i}.", f"def f(n):\n    return n {op} {i}", tests))
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory, problems: list[Problem]) -> Path:
+    """An untrained 1M-parameter Qwen2 folder with a tokenizer trained on a few prompts."""
+    from data.prompts import answer, correction_prompt
+    from data.starter.model import build
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    build(folder, [correction_prompt(p, [p.code]) + answer(p.code) for p in problems], seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_model_dir: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_model_dir)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_model_dir: Path):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()
+
+
+@pytest.fixture(scope="session")
+def real_model_dir() -> Path:
+    """A pretrained checkpoint; skips where COCOS_REAL_MODEL names none."""
+    if "COCOS_REAL_MODEL" not in os.environ:
+        pytest.skip("COCOS_REAL_MODEL names no pretrained checkpoint")
+    return Path(os.environ["COCOS_REAL_MODEL"])
+
+
+def run_script(*args: str | Path, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess:
+    """A script of ours in a process of its own, as a user calls it."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        env.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, *map(str, args)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    if check:
+        assert done.returncode == 0, f"{args}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done
+
+
+def torchrun(num_processes: int, *args: str | Path, **kwargs) -> subprocess.CompletedProcess:
+    return run_script("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes), *args, **kwargs)
