@@ -1,8 +1,8 @@
 """Draw problems of every family: text, reference and tests; train and evaluation sets that share no parameters.
 
-Which side a problem belongs to follows from the names of its steps and its parameters alone: a residue modulo 5 of
-their weighted sum, so that one fifth of the parameter tuples of every combination of steps is evaluation's and never
-trained on. (Of a single parameter, say "multiply by k", every fifth k.) Evaluation also has wordings of its own, in
+Which side a problem belongs to follows from the names of its steps and its parameters alone: a residue modulo 4 of
+their weighted sum, so that a quarter of the parameter tuples of every combination of steps is evaluation's and never
+trained on. (Of a single parameter, say "multiply by k", every fourth k.) Evaluation also has wordings of its own, in
 one row of four.
 
 Every draw comes from a random.Random seeded with a string and nothing depends on hash order: the same arguments give
@@ -19,7 +19,7 @@ from data.starter.families import FAMILIES, Family
 from data.starter.steps import Param, Step, fill, render
 from data.starter.values import draw_params
 
-EVAL_MODULUS = 5
+EVAL_MODULUS = 4  # every domain of consecutive numbers holds at least four, so each side gets some
 LEVEL_SHARES = {1: 0.45, 2: 0.40, 3: 0.15}
 UNSEEN_EVERY = 4  # one evaluation row of this many has an evaluation-only wording
 NAMES = "act answer apply build calc check do edit func get give make pick prog run scan solve task tool use".split()  # noqa: SIM905

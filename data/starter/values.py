@@ -15,7 +15,7 @@ KEYS = "age bag box car cup egg fan gold hat ice jar key lamp map nut oil pot ri
 WORDS = (  # noqa: SIM905
     "ant bee cow dot elm fig gem hen ink jam bird cake desk fish goat lion moon nest pear rain apple bread camel "
     "dance eagle house lemon night piano river table uncle world banana coffee forest garden island letter planet "
-    "school silver summer window winter"
+    "school silver summer window winter blanket kitchen picture teacher ax ox"
 ).split()
 LETTERS = "abcdeghilmnoprstuw"
 
