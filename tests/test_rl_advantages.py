@@ -147,7 +147,7 @@ def test_a_missing_correction_leaves_both_means_that_it_was_in():
 def test_three_turns_take_the_nearest_group_that_branches():
     rewards, kls, valid = tree(shape=(2, 1, 3, 1))
     first, second, third = tree_advantages(rewards, kls, valid, gamma=0.0, kl_coef=0.0)
-    returns = (rewards[2] - rewards[1]).squeeze(-1)  # gamma 0 pays the last improvement
+    returns = rewards[2].squeeze(-1) - rewards[1]  # gamma 0 pays the last improvement
     torch.testing.assert_close(third.squeeze(-1), leave_one_out(returns, valid[1]))
     torch.testing.assert_close(second, third.squeeze(-1))
     assert not first.any()

@@ -1,0 +1,80 @@
+"""The import directions that keep the folders apart, read from the source."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = {"rl", "data", "sandbox", "launch", "train_boost", "train_cocos", "evaluate"}
+MATHEMATICS = {"rewards", "advantages", "losses", "logprobs"}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module)
+    return names
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def foreign(path: Path, allowed: set[str]) -> set[str]:
+    """Top-level packages, the standard library aside, that the file may not import."""
+    return {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - allowed
+
+
+@pytest.mark.parametrize("path", sources("sandbox"), ids=str)
+def test_sandbox_is_the_standard_library_alone(path):
+    assert not foreign(path, {"sandbox"})
+
+
+@pytest.mark.parametrize("path", sources("data"), ids=str)
+def test_data_knows_problems_and_the_sandbox(path):
+    allowed = {"data", "sandbox", "datasets", "tqdm"}
+    if path.parent.name == "starter" and path.name == "model.py":
+        allowed |= {"torch", "transformers", "tokenizers"}  # the embedded default includes a model
+    assert not foreign(path, allowed)
+
+
+@pytest.mark.parametrize("path", sources("rl"), ids=str)
+def test_rl_never_imports_launch_and_its_mathematics_only_torch(path):
+    if path.stem in MATHEMATICS:
+        assert not foreign(path, {"torch", "rl"})
+        assert {name for name in imports(path) if name.startswith("rl")} <= {f"rl.{name}" for name in MATHEMATICS}
+    else:
+        assert not foreign(path, {"rl", "data", "sandbox", "torch", "transformers", "numpy", "tqdm", "yaml", "wandb"})
+
+
+@pytest.mark.parametrize("path", sources("launch"), ids=str)
+def test_launch_never_imports_rl(path):
+    assert not foreign(path, {"launch", "torch", "transformers", "deepspeed"})
+
+
+@pytest.mark.parametrize("folder", ["rl", "data", "sandbox", "launch", "data/starter"])
+def test_package_files_hold_a_docstring_only(folder):
+    body = ast.parse((ROOT / folder / "__init__.py").read_text()).body
+    assert len(body) == 1
+    assert isinstance(body[0], ast.Expr)
+
+
+def test_nothing_imports_a_script():
+    scripts = {"train_boost", "train_cocos", "evaluate"}
+    for folder in ("rl", "data", "sandbox", "launch", "tests"):
+        for path in sources(folder):
+            assert not {name.split(".")[0] for name in imports(path)} & scripts, path
+
+
+def test_no_module_is_named_like_the_standard_library():
+    # `copy`-like clashes bite when a folder lands on the path; `data.problem` and its like are safe.
+    for folder in ("rl", "data", "sandbox", "launch"):
+        for path in sources(folder):
+            assert path.stem.startswith("__") or path.stem not in sys.stdlib_module_names, path

@@ -1,0 +1,50 @@
+"""DeepSpeed JSONs: what they may say, and what becomes of `auto`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from launch.zero import ZeroConfigError, load_zero_config, zero_stage
+
+LAUNCH = Path(__file__).parents[1] / "launch"
+
+
+def write(path: Path, **config) -> str:
+    path.write_text(json.dumps(config))
+    return str(path)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_templates(stage):
+    config = load_zero_config(str(LAUNCH / f"zero{stage}.json"), 4, 0.5, use_bf16=True)
+    assert zero_stage(config) == stage
+    assert config["train_micro_batch_size_per_gpu"] == 4
+    assert config["gradient_accumulation_steps"] == 1
+    assert config["gradient_clipping"] == 0.5
+    assert config["bf16"]["enabled"] is True
+    assert "auto" not in json.dumps(config)
+
+
+def test_default_is_stage_two():
+    assert zero_stage(load_zero_config(None, 1, 1.0, use_bf16=False)) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"optimizer": {"type": "Adam"}}, "remove 'optimizer'; it is set by --learning_rate"),
+        ({"scheduler": {}}, "remove 'scheduler'"),
+        ({"gradient_clipping": 3.0}, "gradient_clipping is 3.0, the flags give 1.0"),
+        ({"train_micro_batch_size_per_gpu": 8}, "train_micro_batch_size_per_gpu is 8, the flags give 4"),
+    ],
+)
+def test_what_flags_decide_a_json_may_not(tmp_path, config, message):
+    with pytest.raises(ZeroConfigError, match=message):
+        load_zero_config(write(tmp_path / "z.json", **config), 4, 1.0, use_bf16=False)
+
+
+def test_malformed_json_names_its_line(tmp_path):
+    (tmp_path / "z.json").write_text('{\n"a": }')
+    with pytest.raises(ZeroConfigError, match=r"z\.json:2: not valid JSON"):
+        load_zero_config(str(tmp_path / "z.json"), 4, 1.0, use_bf16=False)

@@ -1,0 +1,131 @@
+"""Sampling: the exact distribution, the logprobs, the stops, and independence of what shares the batch."""
+
+import pytest
+import torch
+
+from data.prompts import DONE
+from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.sampling import StopCondition, decode, sample
+
+CPU = torch.device("cpu")
+
+
+class Never:
+    """A stop condition that does not stop."""
+
+    def finish_reason(self, completion_ids):
+        return None
+
+
+def draw(model, prompts, n, stop=None, max_new_tokens=8, temperature=0.9, seed=0, max_rows=64):
+    seeds = [(seed, i) for i in range(len(prompts))]
+    return sample(
+        model,
+        prompts,
+        n,
+        stop or Never(),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seeds=seeds,
+        max_rows=max_rows,
+    )
+
+
+def test_frequencies_are_the_full_softmax_at_the_temperature(tiny_model):
+    n, prompt = 6000, [5, 6, 7]
+    tokens = torch.tensor([s.completion_ids[0] for s in draw(tiny_model, [prompt], n, max_new_tokens=1, max_rows=n)[0]])
+    with torch.no_grad():
+        probs = torch.softmax(tiny_model(torch.tensor([prompt])).logits[0, -1].double() / 0.9, -1)
+    # Pearson's chi-square over 32 bins of about equal probability; its mean is 31, and 61.1 is the 0.1% point.
+    order = probs.argsort()
+    bins = torch.empty_like(order)
+    bins[order] = (probs[order].cumsum(0) * 32).long().clamp(max=31)
+    expected = torch.zeros(32, dtype=torch.float64).index_add_(0, bins, probs) * n
+    observed = torch.bincount(bins[tokens], minlength=32).double()
+    assert ((observed - expected) ** 2 / expected).sum() < 61.1
+
+
+def test_improbable_tokens_are_drawn_too(tiny_model):
+    """A hidden top-k would leave most of a flat distribution untouched."""
+    tokens = {s.completion_ids[0] for s in draw(tiny_model, [[5]], 3000, max_new_tokens=1, max_rows=3000)[0]}
+    assert len(tokens) > 200
+
+
+def test_logprobs_agree_with_the_training_forward(tiny_model):
+    prompts = [[5, 6, 7, 8], [9], [10, 11]]
+    for prompt, samples in zip(prompts, draw(tiny_model, prompts, 3)):
+        for one in samples:
+            with torch.no_grad():
+                batch = CompletionBatch.collate([prompt], [one.completion_ids], CPU)
+                expected = completion_logprobs(tiny_model, batch, 0.9)[0]
+            torch.testing.assert_close(torch.tensor(one.logprobs), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_samples_do_not_depend_on_the_rows_beside_them(tiny_model):
+    prompts = [[5, 6, 7, 8], [9], [10, 11]]
+    together = draw(tiny_model, prompts, 2)
+    narrow = draw(tiny_model, prompts, 2, max_rows=1)
+    assert [[s.completion_ids for s in row] for row in together] == [[s.completion_ids for s in row] for row in narrow]
+
+
+def test_samples_of_a_prompt_and_of_seeds_differ(tiny_model):
+    first, second = draw(tiny_model, [[5, 6]], 2)[0]
+    other = draw(tiny_model, [[5, 6]], 1, seed=1)[0][0]
+    assert len({tuple(s.completion_ids) for s in (first, second, other)}) == 3
+
+
+def test_greedy_takes_the_most_probable_token(tiny_model):
+    (one,) = draw(tiny_model, [[5, 6]], 1, temperature=0.0, max_new_tokens=3)[0]
+    ids = [5, 6]
+    with torch.no_grad():
+        for token in one.completion_ids:
+            assert tiny_model(torch.tensor([ids])).logits[0, -1].argmax() == token
+            ids.append(token)
+
+
+def test_the_marker_is_found_across_tokens_and_only_when_whole(tokenizer):
+    stop = StopCondition(tokenizer, DONE, [])
+    ids = tokenizer("x = 1\n[DONE]")["input_ids"]
+    assert len(tokenizer(DONE)["input_ids"]) > 1
+    reasons = [stop.finish_reason(ids[:n]) for n in range(1, len(ids) + 1)]
+    assert reasons == [None] * (len(ids) - 1) + ["stop"]
+
+
+@pytest.mark.parametrize("text", ["x = [1]", "[DONE", "DONE]", "[ DONE]", "[done]"])
+def test_near_markers_do_not_stop(tokenizer, text):
+    ids = tokenizer(text)["input_ids"]
+    stop = StopCondition(tokenizer, DONE, [])
+    assert [stop.finish_reason(ids[:n]) for n in range(1, len(ids) + 1)] == [None] * len(ids)
+
+
+def test_eos_stops(tokenizer):
+    assert StopCondition(tokenizer, DONE, [tokenizer.eos_token_id]).finish_reason([5, tokenizer.eos_token_id]) == "eos"
+
+
+class StopAt:
+    """Ends each completion once it has a given number of tokens, its first token deciding how many."""
+
+    def finish_reason(self, completion_ids):
+        return "stop" if len(completion_ids) >= 1 + completion_ids[0] % 5 else None
+
+
+def test_rows_that_end_early_change_nothing_for_the_others(tiny_model):
+    """Rows leave the batch at different steps; what stays must continue exactly as it would alone."""
+    prompts = [[i, i + 1] for i in range(5, 17)]
+    long = draw(tiny_model, prompts, 2, max_new_tokens=6)
+    short = draw(tiny_model, prompts, 2, StopAt(), max_new_tokens=6)
+    lengths = set()
+    for row_long, row_short in zip(long, short):
+        for a, b in zip(row_long, row_short):
+            length = 1 + a.completion_ids[0] % 5
+            lengths.add(length)
+            assert b.completion_ids == a.completion_ids[:length]
+            assert b.finish_reason == "stop"
+            assert a.finish_reason == "length"
+            assert b.logprobs == pytest.approx(a.logprobs[:length], abs=1e-4)
+    assert len(lengths) > 2
+
+
+def test_decode_is_exact(tokenizer):
+    for code in ("x = ' '.join(a)", "a , b", "don 't", "x  =  1 ;", "é ü\t\n"):
+        assert decode(tokenizer, tokenizer(code)["input_ids"]) == code

@@ -1,0 +1,182 @@
+"""The scripts as a user calls them: help, bad input, and whole small runs on one process and on two."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, run_script, torchrun
+from safetensors.torch import load_file
+
+from data.problem import Problem
+from data.prompts import answer, correction_prompt, first_prompt
+
+SCRIPTS = ("train_boost.py", "train_cocos.py", "evaluate.py")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, problems: list[Problem]) -> Path:
+    """`problems.jsonl` and `boost.json` of the six small problems."""
+    folder = tmp_path_factory.mktemp("files")
+    rows = [{"task_id": p.problem_id, "text": p.text, "code": p.code, "test_list": list(p.test_list)} for p in problems]
+    (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = [{"prompt": first_prompt(p), "completion": answer(p.code)} for p in problems]
+    pairs += [{"prompt": correction_prompt(p, ["x"]), "completion": answer(p.code)} for p in problems]
+    (folder / "boost.json").write_text(json.dumps(pairs))
+    return folder
+
+
+def cocos_flags(model_dir: Path, files: Path, output_dir: Path, **flags) -> list[str | Path]:
+    """A small RL run; its learning rate is high enough for one step to be seen."""
+    values = {
+        "model_name_or_path": model_dir,
+        "train_data": files / "problems.jsonl",
+        "output_dir": output_dir,
+        "global_batch_size": 8,
+        "rloo_k": 2,
+        "per_device_train_batch_size": 2,
+        "max_steps": 2,
+        "max_new_tokens": 8,
+        "learning_rate": 1e-3,
+        "warmup_ratio": 0,
+        "kl_coef": 0.1,
+        **flags,
+    }
+    return ["train_cocos.py", *[token for name, value in values.items() for token in (f"--{name}", str(value))]]
+
+
+def metrics_of(output_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def distance(a: Path, b: Path) -> float:
+    """Euclidean distance between the weights of two checkpoints."""
+    left, right = load_file(a / "model.safetensors"), load_file(b / "model.safetensors")
+    assert left.keys() == right.keys()
+    return sum((left[name].double() - right[name].double()).square().sum().item() for name in left) ** 0.5
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_names_every_flag(script):
+    text = run_script(script, "--help").stdout
+    assert "--model_name_or_path" in text
+    assert "--config" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"rloo_k": 1}, "--rloo_k is 1: leave-one-out needs at least 2 samples in a group"),
+        ({"global_batch_size": 7}, "--global_batch_size is 7: it must be a multiple of 2"),
+        ({"train_data": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
+        ({"model_name_or_path": "./nowhere"}, "--model_name_or_path nowhere does not exist"),
+        ({"model_name_or_path": "tests"}, "--model_name_or_path tests has no config.json"),
+        ({"deepspeed": "nowhere.json"}, "--deepspeed nowhere.json: no such file"),
+        ({"gama": 0.5}, "unknown flag --gama; did you mean --gamma?"),
+        ({"gamma": 2}, "--gamma is 2.0"),
+        ({"gamma": "x"}, "gamma"),
+        ({"temperature": 0}, "--temperature is 0.0: it must be greater than 0"),
+        ({"eval_steps": 3}, "--eval_steps is 3 but there is no --eval_data"),
+        ({"lr_scheduler_type": "cosin"}, "--lr_scheduler_type is 'cosin'"),
+        ({"config": "nowhere.yaml"}, "--config nowhere.yaml: No such file"),
+        ({"max_new_tokens": 2000}, "lower --max_new_tokens"),
+        ({"fewshot_data": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_one_sentence_and_exit_code_two(tiny_model_dir, files, tmp_path, flags, message):
+    done = run_script(*cocos_flags(tiny_model_dir, files, tmp_path / "out", **flags), check=False)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("out/checkpoint*"))
+
+
+def test_missing_flags_are_named(files):
+    done = run_script("train_cocos.py", "--train_data", files / "problems.jsonl", check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "error: these flags are required: --model_name_or_path, --output_dir"
+
+
+def test_preset_sets_defaults_and_flags_override(tiny_model_dir, files, tmp_path):
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("max_steps: 1\nlearning_rate: 1e-4\nweight: 0.25\n")
+    done = run_script(*cocos_flags(tiny_model_dir, files, tmp_path / "out"), "--config", preset, check=False)
+    assert done.returncode == 2
+    assert "unknown key 'weight'" in done.stderr
+    preset.write_text("max_steps: 5\ngamma: 0.25\nfirst_attempts: 2\nseed: 7\n")
+    run_script(*cocos_flags(tiny_model_dir, files, tmp_path / "out", max_steps=1, weight=0.75), "--config", preset)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["max_steps"], config["gamma"], config["first_attempts"], config["seed"]) == (1, 0.75, 2, 7)
+    assert config["versions"]["torch"] == torch.__version__
+
+
+@pytest.fixture(scope="module")
+def one_process_run(tiny_model_dir, files, tmp_path_factory) -> Path:
+    """Two RL steps under plain `python`, everything that a run writes."""
+    output_dir = tmp_path_factory.mktemp("runs") / "one"
+    run_script(*cocos_flags(tiny_model_dir, files, output_dir, first_attempts=2, eval_data=files / "problems.jsonl", save_steps=1))
+    return output_dir
+
+
+def test_artifacts(one_process_run, tiny_model_dir):
+    train = [row for row in metrics_of(one_process_run) if "time/step_s" in row]
+    assert [row["step"] for row in train] == [1, 2]
+    for name in (
+        "reward/turn1 reward/turn2 accuracy/turn1 accuracy/turn2 kl/turn1 kl/turn2 ratio/mean ratio/max time/sample_s "
+        "time/reward_s time/update_s time/step_s tokens/sampled tokens/sampled_per_s train/loss train/grad_norm gap/max"
+    ).split():
+        assert name in train[0], name
+    assert abs(train[0]["kl/turn1"]) < 1e-3
+    assert abs(train[0]["ratio/max"] - 1) < 1e-3
+    samples = [json.loads(line) for line in (one_process_run / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 16
+    assert len(samples[0]["turns"]) == 2
+    assert {"code", "status", "tests", "finish_reason"} <= samples[0]["turns"][0].keys()
+    assert any("eval/accuracy@2" in row for row in metrics_of(one_process_run))
+    assert list((one_process_run / "tensorboard").rglob("events.out.tfevents*"))
+    assert sorted(path.name for path in one_process_run.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+    assert distance(one_process_run / "checkpoint-1", tiny_model_dir) > 0.1
+
+
+def test_a_checkpoint_loads_and_is_evaluated(one_process_run, files, tmp_path):
+    done = run_script(
+        *("evaluate.py", "--model_name_or_path", one_process_run / "checkpoint-2", "--test_data", files / "problems.jsonl"),
+        *("--output_dir", tmp_path / "eval", "--max_new_tokens", 8, "--num_turns", 3, "--max_problems", 5),
+    )
+    summary = json.loads((tmp_path / "eval" / "summary.json").read_text())
+    assert summary["num_problems"] == 5
+    for name in ("accuracy@1", "accuracy@3", "delta@3", "incorrect_to_correct@2", "correct_to_incorrect@3"):
+        assert summary[name].keys() == {"value", "low", "high"}
+    assert len((tmp_path / "eval" / "samples.jsonl").read_text().splitlines()) == 5
+    assert "Accuracy@t3" in done.stdout
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_two_ranks_agree_with_one(one_process_run, tiny_model_dir, files, tmp_path, stage):
+    """The same problems, seeds and samples, shared out over two ranks, move the weights alike at every ZeRO stage."""
+    flags = cocos_flags(
+        tiny_model_dir, files, tmp_path / "two", first_attempts=2, save_steps=1, deepspeed=ROOT / f"launch/zero{stage}.json"
+    )
+    torchrun(2, *flags)
+    ours, theirs = metrics_of(tmp_path / "two"), metrics_of(one_process_run)
+    for name in ("reward/turn1", "kl/turn2", "tokens/sampled", "train/loss", "advantage/abs_turn2"):
+        assert ours[0][name] == pytest.approx(theirs[0][name], abs=1e-4), name
+    moved = distance(tmp_path / "two" / "checkpoint-1", tiny_model_dir)
+    apart = distance(tmp_path / "two" / "checkpoint-1", one_process_run / "checkpoint-1")
+    assert moved > 0.1
+    assert apart < 0.02 * moved
+
+
+def test_boost_learns_to_end_its_answers(tiny_model_dir, files, tmp_path):
+    torchrun(
+        2,
+        *("train_boost.py", "--model_name_or_path", tiny_model_dir, "--train_data", files / "boost.json"),
+        *("--output_dir", tmp_path, "--global_batch_size", 12, "--per_device_train_batch_size", 6, "--max_steps", 40),
+        *("--learning_rate", 3e-3, "--max_new_tokens", 40, "--eval_data", files / "problems.jsonl", "--eval_steps", 20),
+    )
+    rows = metrics_of(tmp_path)
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert losses[-1] < 0.2 * losses[0]
+    assert [row["step"] for row in rows if "eval/accuracy@1" in row] == [20, 40]
+    assert (tmp_path / "checkpoint-40" / "tokenizer.json").is_file()
