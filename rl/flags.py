@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "numpy", "tensorbo
 
 class _Parser(HfArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(message.replace("the following arguments are required", "these flags are required"))
+        # The library lists every spelling of a flag; one is enough to act on.
+        message = re.sub(r"/-[\w-]+", "", message).replace("the following arguments are required", "these flags are required")
+        raise ConfigError(message.replace("argument --", "--"))
 
 
 def parse_flags(kind: type[Config], argv: list[str], description: str) -> Config:

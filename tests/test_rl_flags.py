@@ -1,0 +1,124 @@
+"""Flags and presets: what is taken, what overrides what, and one sentence for everything that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from rl.config import BoostConfig, CocosConfig, ConfigError, EvaluateConfig
+from rl.flags import exit_on_bad_input, parse_flags, resolved
+
+REQUIRED = ["--model_name_or_path", "some/model", "--train_data", "x.jsonl", "--output_dir", "out"]
+
+
+def parse(*argv, kind=CocosConfig, required=REQUIRED):
+    return parse_flags(kind, [*required, *map(str, argv)], "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--rloo_k", 1], "--rloo_k is 1: leave-one-out needs at least 2 samples in a group; raise --rloo_k or --first_attempts"),
+        (["--num_turns", 1], "--first_attempts is 1: leave-one-out needs at least 2 samples in a group; raise --first_attempts"),
+        (["--rloo_k", 0], "--rloo_k is 0: it must be at least 1"),
+        (["--model_name_or_path", "./nowhere"], "--model_name_or_path nowhere does not exist"),
+        (["--model_name_or_path", "tests"], "--model_name_or_path tests has no config.json"),
+        (["--output_dir", "setup.cfg"], "--output_dir setup.cfg is a file"),
+        (["--deepspeed", "nowhere.json"], "--deepspeed nowhere.json: no such file"),
+        (["--gama", 0.5], "unknown flag --gama; did you mean --gamma?"),
+        (["--gama=0.5"], "unknown flag --gama=0.5; did you mean --gamma?"),
+        (["--zzzzzz", 1], "unknown flag --zzzzzz; --help lists them all"),
+        (["--gamma", 2], "--gamma is 2.0: a discount lies between 0 and 1"),
+        (["--gamma", "x"], "--gamma: invalid float value: 'x'"),
+        (["--reward", "some"], "--reward: invalid choice: 'some'"),
+        (["--temperature", 0], "--temperature is 0.0: it must be greater than 0"),
+        (["--eval_steps", 3], "--eval_steps is 3 but there is no --eval_data"),
+        (["--lr_scheduler_type", "cosin"], "--lr_scheduler_type is 'cosin': choose one of"),
+        (["--warmup_ratio", 2], "--warmup_ratio is 2.0"),
+        (["--max_steps", 0, "--num_train_epochs", 0], "one of them must be positive"),
+        (["--config", "nowhere.yaml"], "--config nowhere.yaml: No such file"),
+        (["--learning_rate", -1], "--learning_rate is -1.0"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_bad_flags(argv, message):
+    with pytest.raises(ConfigError) as error:
+        parse(*argv)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_flags_are_named():
+    with pytest.raises(ConfigError, match=r"^these flags are required: --model_name_or_path, --output_dir$"):
+        parse(required=["--train_data", "x.jsonl"])
+
+
+def test_preset_sets_defaults_and_flags_override(tmp_path):
+    preset = tmp_path / "p.yaml"
+    preset.write_text("max_steps: 5\nlearning_rate: 1e-4\ngamma: 0.25\nfirst_attempts: 2\nallow_unsafe_sandbox: true\n")
+    config = parse("--config", preset, "--weight", 0.75)
+    assert (config.max_steps, config.learning_rate, config.gamma, config.first_attempts) == (5, 1e-4, 0.75, 2)
+    assert config.allow_unsafe_sandbox is True
+
+
+def test_a_preset_can_hold_required_flags(tmp_path):
+    preset = tmp_path / "p.yaml"
+    preset.write_text("model_name_or_path: a/b\ntrain_data: x.jsonl\noutput_dir: out\n")
+    assert parse("--config", preset, required=[]).model_name_or_path == "a/b"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rloo: 4", "unknown key 'rloo'; did you mean rloo_k?"),
+        ("- a", "needs `flag: value` lines"),
+        ("a: [", "not valid YAML"),
+        ("rloo_k: many", "--rloo_k: invalid int value: 'many'"),
+    ],
+)
+def test_bad_presets(tmp_path, text, message):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        parse("--config", tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("preset", sorted((Path(__file__).parents[1] / "launch/presets").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_presets_are_valid(preset):
+    parse("--config", preset, kind=BoostConfig if "boost" in preset.stem else CocosConfig)
+
+
+def test_batch_arithmetic_names_the_numbers():
+    config = parse("--global_batch_size", 12, "--first_attempts", 2, "--rloo_k", 3)
+    assert config.problems_per_step == 2
+    assert config.branching == (2, 3)
+    config.check_world(2)
+    with pytest.raises(ConfigError, match=r"must be a multiple of 24 \(4 processes x 6 trajectories"):
+        config.check_world(4)
+
+
+def test_turns_beyond_the_second_do_not_branch():
+    assert parse("--num_turns", 4, "--rloo_k", 3).branching == (1, 3, 1, 1)
+    one = parse("--num_turns", 1, "--first_attempts", 3, "--rloo_k", 2)
+    assert (one.branching, one.trajectories_per_problem) == ((3,), 3)
+
+
+def test_number_of_steps():
+    assert parse("--max_steps", 7).num_steps(1000, 8) == 7
+    assert parse("--num_train_epochs", 2).num_steps(100, 8) == 25
+
+
+def test_evaluation_and_boost_flags():
+    evaluate = ["--model_name_or_path", "m", "--test_data", "t", "--output_dir", "o"]
+    assert parse("--num_turns", 3, kind=EvaluateConfig, required=evaluate).num_turns == 3
+    with pytest.raises(ConfigError, match="--stop_at_accuracy needs"):
+        parse("--stop_at_accuracy", 0.5, kind=BoostConfig)
+
+
+def test_resolved_config_has_versions():
+    assert {"rloo_k", "versions", "python"} <= resolved(parse()).keys()
+
+
+def test_exit_code(capsys):
+    with pytest.raises(SystemExit) as stop, exit_on_bad_input():
+        raise ConfigError("what is wrong")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: what is wrong\n"
