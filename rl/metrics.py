@@ -1,5 +1,6 @@
 """What a run writes for people: `metrics.jsonl`, TensorBoard or wandb scalars, `samples.jsonl`. Rank 0 only."""
 
+import itertools
 import json
 import logging
 import time
@@ -82,11 +83,11 @@ class RunWriter:
         shown = {name: metrics[name] for name in SHOWN if name in metrics}
         logger.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in shown.items()))
 
-    def save_samples(self, step: int, records: list[dict[str, Any]]) -> None:
-        """One line a trajectory."""
+    def save_samples(self, step: int, records: list[list[dict[str, Any]]]) -> None:
+        """One line a trajectory, from every rank's list."""
         if not self._is_main:
             return
-        for record in records:
+        for record in itertools.chain.from_iterable(records):
             print(json.dumps({"step": step, **record}), file=self._samples)
         self._samples.flush()
 
