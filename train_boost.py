@@ -2,8 +2,8 @@
 
     torchrun --nproc_per_node 2 train_boost.py --model_name_or_path M --train_data boost.json --output_dir D
 
-The loss is the negative log-likelihood of the completion's own tokens, its end marker and EOS included: the policy-gradient loss
-with advantage 1, through the same engine and update as RL.
+The loss is the negative log-likelihood of the completion's own tokens, its end marker and EOS included: the policy-gradient
+loss with advantage 1, through the same engine and update as RL.
 """
 
 import logging

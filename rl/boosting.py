@@ -33,7 +33,8 @@ def encode_pairs(pairs: Sequence[BoostPair], tokenizer: PreTrainedTokenizerBase,
         completion_ids = tokenizer(pair.completion, add_special_tokens=False)["input_ids"] + eos
         if len(prompt_ids) + len(completion_ids) > limit:
             raise DataError(
-                f"boost pair {index} has {len(prompt_ids)} + {len(completion_ids)} tokens, the model's context {limit}; leave it out"
+                f"boost pair {index} has {len(prompt_ids)} + {len(completion_ids)} tokens, the model's "
+                f"context {limit}; leave it out"
             )
         encoded.append(EncodedPair(prompt_ids, completion_ids))
     return encoded

@@ -1,6 +1,6 @@
 """Evaluations side by side, as one table.
 
-    python -m rl.compare boost=runs/demo-0/eval-boost "after RL=runs/demo-0/eval-cocos"
+python -m rl.compare boost=runs/demo-0/eval-boost "after RL=runs/demo-0/eval-cocos"
 """
 
 import argparse

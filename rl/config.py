@@ -1,4 +1,4 @@
-"""Flags of the three scripts: one dataclass each, parsed from a YAML preset and the command line, checked before any model loads.
+"""Flags of the three scripts: one dataclass each, parsed from a preset and the command line, checked before a model loads.
 
 Nothing assigns to a config after parsing; what follows from the flags is a property.
 """

@@ -28,7 +28,7 @@ def evaluate(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """One trajectory of `num_turns` turns for each problem, shared over the ranks of `processes`; its record, in order, on every rank."""
+    """The record of one trajectory for each problem, in order, on every rank of `processes`, which share the work."""
     rows = list(range(processes.rank, len(problems), processes.world_size))
     with tqdm(total=num_turns * len(rows), desc="evaluate", leave=False, disable=None if processes.rank == 0 else True) as bar:
         rollout = collector.collect(
@@ -39,8 +39,10 @@ def evaluate(
 
 
 def summarize(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """`accuracy@t` of each turn and, from turn 2, `delta@t` (against turn 1), `incorrect_to_correct@t` and
-    `correct_to_incorrect@t` (against the turn before, as shares of all problems), `unchanged@t`; each a dict of value, low, high.
+    """Rates by turn, each a dict of value, low and high.
+
+    `accuracy@t`; from turn 2 also `delta@t` (against turn 1), `incorrect_to_correct@t`, `correct_to_incorrect@t` (against the
+    turn before, as shares of all problems) and `unchanged@t`.
     """
     judged = [r for r in records if all(turn["status"] != "infra_error" for turn in r["turns"])]
     summary: dict[str, Any] = {"num_problems": len(judged), "num_infra_errors": len(records) - len(judged)}

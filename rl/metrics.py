@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from sandbox.verdict import STATUSES
 
 from rl.config import ConfigError
 from rl.trajectory import Rollout
 from rl.update import UpdateStats
+from sandbox.verdict import STATUSES
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class RunWriter:
             return
         output_dir.mkdir(parents=True, exist_ok=True)
         (output_dir / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        self._metrics = open(output_dir / "metrics.jsonl", "a", encoding="utf-8")
-        self._samples = open(output_dir / "samples.jsonl", "a", encoding="utf-8")
+        self._metrics = open(output_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._samples = open(output_dir / "samples.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         if report_to == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
 

@@ -10,9 +10,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.pool import Limits, SandboxPool
-from sandbox.suite import Suite, compile_suite, defined_names
-from sandbox.verdict import Verdict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.problem import DataError, Problem, read_problems
@@ -21,6 +18,9 @@ from rl.config import SandboxFlags
 from rl.pretrained import context_tokens, eos_token_ids
 from rl.sampling import Sample, Seed, StopCondition, decode, sample
 from rl.trajectory import Attempt, Rollout
+from sandbox.pool import Limits, SandboxPool
+from sandbox.suite import Suite, compile_suite, defined_names
+from sandbox.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from rl.advantages import group_axis
 from rl.rewards import RewardForm, test_reward
 from rl.trajectory import Attempt, Rollout
 from rl.update import TrainRow, sequence_kls
 
 
 def rollout_rewards(rollout: Rollout, form: RewardForm) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Test rewards and whether each has a verdict (bool); waits for the sandbox. A missing verdict has reward 0 and is masked."""
+    """Test rewards, and whether each has a verdict (bool): where it has none its 0 means nothing. Waits for the sandbox."""
 
     def reward(attempt: Attempt) -> float:
         return test_reward(attempt.verdict.passed, attempt.verdict.total, form) if attempt.has_verdict else 0.0
@@ -41,18 +40,18 @@ def num_judged(has_verdict: Sequence[torch.Tensor]) -> list[int]:
 def train_rows(
     rollout: Rollout, advantages: Sequence[torch.Tensor], has_verdict: Sequence[torch.Tensor], normalizers: Sequence[int]
 ) -> list[TrainRow]:
-    """Rows of the turns that can carry a gradient, weighted to the mean over all ranks' judged attempts of their turn.
+    """The attempts that carry a gradient, weighted to the mean over all ranks' judged attempts of their turn.
 
-    A turn without groups (first attempts where there is one a problem) is left out, which saves its forward and backward pass.
+    Attempts whose advantage is exactly 0 have no gradient and are left out, which saves their forward and backward pass: first
+    attempts where there is one a problem, groups of equal scores, attempts without a verdict. The first row stays in
+    any case, so that every step measures its importance ratio.
     """
     rows = []
-    leaf_shape = advantages[-1].shape
     for turn, attempts in enumerate(rollout.turns, 1):
-        if group_axis(leaf_shape, turn) is None:
-            continue
         weights = has_verdict[turn - 1].double() / max(1, normalizers[turn - 1])
         for attempt, advantage, weight in zip(attempts, advantages[turn - 1].flatten().tolist(), weights.flatten().tolist()):
-            rows.append(TrainRow(attempt.prompt_ids, attempt.completion_ids, advantage, weight, attempt.sampling_logprobs))
+            if advantage * weight != 0 or not rows:
+                rows.append(TrainRow(attempt.prompt_ids, attempt.completion_ids, advantage, weight, attempt.sampling_logprobs))
     return rows
 
 

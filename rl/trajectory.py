@@ -9,9 +9,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from sandbox.verdict import Verdict
-
 from data.problem import Problem
+from sandbox.verdict import Verdict
 
 
 @dataclass

@@ -28,6 +28,10 @@ class TrainRow:
     sampling_logprobs: Sequence[float] = ()
 
 
+# Weight 0: it stays attached to the graph, so that every collective of a backward pass happens, and adds nothing.
+IDLE_ROW = TrainRow([0], [0], advantage=0.0, weight=0.0)
+
+
 @dataclass(frozen=True)
 class UpdateStats:
     """What a step was: the loss over all ranks, this rank's importance ratios (a row) and logprob gaps (a token)."""
@@ -47,15 +51,16 @@ class UpdateStats:
 def update(engine: Any, rows: Sequence[TrainRow], micro_batch_size: int, temperature: float = 1.0) -> UpdateStats:
     """Forward, backward and step over this rank's rows.
 
-    Ranks take equal numbers of micro-batches, or collectives would wait for ever: a rank with fewer rows repeats one with
-    weight 0. Row ratios are exp(sum of logprobs now - sum at sampling): 1 while sampler and trainer agree.
+    Ranks take equal numbers of micro-batches, or collectives would wait for ever: a rank with fewer adds idle ones. Row
+    ratios are exp(sum of logprobs now - sum at sampling): 1 while sampler and trainer agree. Raises: ValueError without rows.
     """
+    if not rows:
+        raise ValueError("an update needs at least one row; give one of weight 0 where there is nothing to learn")
     world_size = dist.get_world_size()
     batches = list(_micro_batches(rows, micro_batch_size))
     num_batches = torch.tensor(len(batches), device=engine.device)
     dist.all_reduce(num_batches, op=dist.ReduceOp.MAX)
-    idle = [TrainRow(rows[0].prompt_ids[-1:], rows[0].completion_ids[:1], 0.0, 0.0)]
-    batches += [idle] * (int(num_batches) - len(batches))
+    batches += [[IDLE_ROW]] * (int(num_batches) - len(batches))
     loss_sum, ratios, gaps = torch.zeros((), device=engine.device), [], []
     engine.train()
     for index, batch_rows in enumerate(batches):

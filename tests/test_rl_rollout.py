@@ -130,8 +130,8 @@ def test_rewards_and_rows(tiny_model, tiny_model_dir, problems):
     has_verdict[1][1, 0, 0] = False
     advantages = [torch.zeros_like(rewards[0]), torch.arange(4.0).reshape(2, 1, 2)]
     rows = train_rows(rollout, advantages, has_verdict, [2, 8])
-    assert [row.advantage for row in rows] == [0.0, 1.0, 2.0, 3.0]  # first attempts have no group and no row
-    assert [row.weight for row in rows] == [1 / 8, 1 / 8, 0.0, 1 / 8]
+    # The first row stays whatever its advantage; of the rest those with an advantage and a verdict.
+    assert [(row.advantage, row.weight) for row in rows] == [(0.0, 1 / 2), (1.0, 1 / 8), (3.0, 1 / 8)]
     assert rows[1].sampling_logprobs is rollout.turns[1][1].sampling_logprobs
 
 

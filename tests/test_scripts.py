@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import ROOT, run_script, torchrun
 from safetensors.torch import load_file
 
@@ -85,7 +84,8 @@ def test_bad_input_is_one_sentence_and_exit_code_two(tiny_model_dir, files, tmp_
 def one_process_run(tiny_model_dir, files, tmp_path_factory) -> Path:
     """Two RL steps under plain `python`, everything that a run writes."""
     output_dir = tmp_path_factory.mktemp("runs") / "one"
-    run_script(*cocos_flags(tiny_model_dir, files, output_dir, first_attempts=2, eval_data=files / "problems.jsonl", save_steps=1))
+    extra = {"first_attempts": 2, "eval_data": files / "problems.jsonl", "save_steps": 1}
+    run_script(*cocos_flags(tiny_model_dir, files, output_dir, **extra))
     return output_dir
 
 

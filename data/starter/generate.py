@@ -22,7 +22,7 @@ from data.starter.values import draw_params
 EVAL_MODULUS = 4  # every domain of consecutive numbers holds at least four, so each side gets some
 LEVEL_SHARES = {1: 0.45, 2: 0.40, 3: 0.15}
 UNSEEN_EVERY = 4  # one evaluation row of this many has an evaluation-only wording
-NAMES = "act answer apply build calc check do edit func get give make pick prog run scan solve task tool use".split()  # noqa: SIM905
+NAMES = "act answer apply build calc check do edit func get give make pick prog run scan solve task tool use".split()
 OPENERS = ("Write a function to {}.", "Write a python function to {}.", "Create a function to {}.")
 _LINKS = {2: ("{}, then {}", "{} and then {}"), 3: ("{}, then {} and {}", "{}, {} and then {}")}
 _FUSED = ("find {noun} in the list that are {which}", "return {noun} in the list which are {which}")

@@ -10,9 +10,9 @@ from typing import Any
 
 from data.starter.steps import Param, Step
 
-AFFIXES = "ab art bus cat day den dog en est ful go hut ing job ly man net on pen red sun ten up way".split()  # noqa: SIM905
-KEYS = "age bag box car cup egg fan gold hat ice jar key lamp map nut oil pot rice salt tea".split()  # noqa: SIM905
-WORDS = (  # noqa: SIM905
+AFFIXES = "ab art bus cat day den dog en est ful go hut ing job ly man net on pen red sun ten up way".split()
+KEYS = "age bag box car cup egg fan gold hat ice jar key lamp map nut oil pot rice salt tea".split()
+WORDS = (
     "ant bee cow dot elm fig gem hen ink jam bird cake desk fish goat lion moon nest pear rain apple bread camel "
     "dance eagle house lemon night piano river table uncle world banana coffee forest garden island letter planet "
     "school silver summer window winter blanket kitchen picture teacher ax ox"

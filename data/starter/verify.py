@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 from sandbox.pool import SandboxPool
 from sandbox.suite import compile_suite, defined_names
-from tqdm import tqdm
 
 _CHUNK = 128  # programs between two ticks of the progress bar
 
