@@ -1,7 +1,7 @@
 """Tagged JSON back to values, in the trusted process. The bytes come from a hostile program: every size and shape is checked here.
 
-Hashing is the dangerous part: integers with one hash make a set of n of them cost n squared steps. So the items that go into sets and dicts are
-counted apart (`max_hashed`), and the limit comes from the size of what the test expects.
+Hashing is the dangerous part: integers with one hash make a set of n of them cost n squared steps, so `guard_hashing` looks at large collections
+before they are hashed into a table. How many items are accepted at all comes from the size of what the test expects.
 """
 
 import json
@@ -13,6 +13,9 @@ from sandbox.encoding import MAX_DEPTH
 
 MAX_INT_DIGITS = 20  # the child writes longer ones in hexadecimal, which is linear to read
 MAX_DECIMAL_EXPONENT = 5000
+MAX_FRACTION_BITS = 1 << 14  # reducing a fraction is quadratic
+GUARD_FROM = 2048
+MAX_COLLISIONS = 64
 
 
 class Malformed(Exception):
@@ -24,7 +27,7 @@ class TooLarge(Exception):
 
 
 class Opaque:
-    """A value that is not plain data. Equal to nothing, not even to itself."""
+    """A value that is not plain data. Equal to nothing that a test expects."""
 
     def __init__(self, type_name: str, text: str | None = None):
         self.type_name = type_name
@@ -33,7 +36,7 @@ class Opaque:
     def __eq__(self, other: object) -> bool:
         return False
 
-    __hash__ = None
+    __hash__ = object.__hash__
 
 
 class Iterated(list):
@@ -62,9 +65,8 @@ def parse(body: bytes) -> object:
 class Decoder:
     """Rebuilds values; one decoder serves one test. Raises Malformed or TooLarge."""
 
-    def __init__(self, max_nodes: int, max_hashed: int):
+    def __init__(self, max_nodes: int):
         self.nodes_left = max_nodes
-        self.hashed_left = max_hashed
 
     def decode(self, data: object, depth: int = 0) -> object:
         self.nodes_left -= 1
@@ -93,13 +95,20 @@ class Decoder:
             raise TooLarge
         return [self.decode(item, depth + 1) for item in data]
 
-    def hashed(self, data: object, depth: int) -> list:
-        if type(data) is not list:
-            raise Malformed("not a list")
-        self.hashed_left -= len(data)
-        if self.hashed_left < 0:
-            raise TooLarge
-        return self.items(data, depth)
+
+
+def guard_hashing(items: list) -> list:
+    """The same items. Raises TooLarge where many different ones share a hash, which no honest value does."""
+    if len(items) < GUARD_FROM:
+        return items
+    buckets: dict[int, list] = {}
+    for item in items:
+        bucket = buckets.setdefault(hash(item), [])
+        if item not in bucket:
+            if len(bucket) == MAX_COLLISIONS:
+                raise TooLarge
+            bucket.append(item)
+    return items
 
 
 def _opaque(decoder: Decoder, body: object, data: dict, depth: int) -> Opaque:
@@ -114,7 +123,16 @@ def _decimal(decoder: Decoder, body: object, data: dict, depth: int) -> object:
 
 
 def _dict(decoder: Decoder, body: object, data: dict, depth: int) -> dict:
-    return {key: item for key, item in decoder.hashed(body, depth)}
+    pairs = decoder.items(body, depth)
+    guard_hashing([key for key, _ in pairs])
+    return {key: item for key, item in pairs}
+
+
+def _fraction(decoder: Decoder, body: object, data: dict, depth: int) -> object:
+    numerator, denominator = decoder.items(body, depth)
+    if max(numerator.bit_length(), denominator.bit_length()) > MAX_FRACTION_BITS:
+        return Opaque("Fraction")
+    return Fraction(numerator, denominator)
 
 
 def _range(decoder: Decoder, body: object, data: dict, depth: int) -> range:
@@ -123,8 +141,8 @@ def _range(decoder: Decoder, body: object, data: dict, depth: int) -> range:
 
 READ = {
     "t": lambda decoder, body, data, depth: tuple(decoder.items(body, depth)),
-    "s": lambda decoder, body, data, depth: set(decoder.hashed(body, depth)),
-    "f": lambda decoder, body, data, depth: frozenset(decoder.hashed(body, depth)),
+    "s": lambda decoder, body, data, depth: set(guard_hashing(decoder.items(body, depth))),
+    "f": lambda decoder, body, data, depth: frozenset(guard_hashing(decoder.items(body, depth))),
     "d": _dict,
     "b": lambda decoder, body, data, depth: body.encode("latin-1"),
     "y": lambda decoder, body, data, depth: bytearray(body.encode("latin-1")),
@@ -132,24 +150,20 @@ READ = {
     "c": lambda decoder, body, data, depth: complex(*decoder.items(body, depth)),
     "r": _range,
     "D": _decimal,
-    "F": lambda decoder, body, data, depth: Fraction(*decoder.items(body, depth)),
+    "F": _fraction,
     "g": lambda decoder, body, data, depth: Iterated(decoder.items(body, depth)),
     "o": _opaque,
 }
 
 
-def size_of(value: object) -> tuple[int, int]:
-    """Items in a value, and the items of it that are hashed. An integer counts as itself up to 4,096: `len(f(x)) == 300` expects 300 items."""
+def size_of(value: object) -> int:
+    """Items in a value. A number counts as itself up to 65,536: `len(f(x)) == 300` expects 300 items."""
     if isinstance(value, (list, tuple, set, frozenset)):
-        sizes = [size_of(item) for item in value]
-        hashed = len(value) if isinstance(value, (set, frozenset)) else 0
-    elif isinstance(value, dict):
-        sizes = [size_of(item) for pair in value.items() for item in pair]
-        hashed = len(value)
-    elif isinstance(value, int):
-        return 1 + min(abs(value), 4096), 0
-    elif isinstance(value, (str, bytes, bytearray)):
-        return 1 + len(value), 0
-    else:
-        return 1 + (4096 if isinstance(value, float) and math.isfinite(value) else 0), 0
-    return 1 + sum(size[0] for size in sizes), hashed + sum(size[1] for size in sizes)
+        return 1 + sum(size_of(item) for item in value)
+    if isinstance(value, dict):
+        return 1 + sum(size_of(item) for pair in value.items() for item in pair)
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return 1 + int(min(abs(value), 65536))
+    if isinstance(value, (str, bytes, bytearray, range)):
+        return 1 + min(len(value), 65536)
+    return 1

@@ -14,6 +14,7 @@ from itertools import islice
 
 MAX_DEPTH = 80
 JSON_INT = 1 << 53
+mro_of = type.__dict__["__mro__"].__get__  # a metaclass may lie about `cls.__mro__`
 to_json = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
@@ -51,9 +52,11 @@ class Encoder:
         kind = type(value)
         if value is None or kind is bool:
             return value
-        for base in kind.__mro__:
-            if base in ENCODE:
-                return ENCODE[base](self, value, depth)
+        write = ENCODE.get(kind)
+        if write is None:
+            write = next((ENCODE[base] for base in mro_of(kind) if base in ENCODE), None)
+        if write is not None:
+            return write(self, value, depth)
         if kind.__module__ == "numpy" and hasattr(value, "item") and hasattr(value, "ndim") and value.ndim == 0:
             return self.node(value.item(), depth + 1)
         return {"o": kind.__name__}

@@ -1,0 +1,121 @@
+"""The standard library in memory: a child cannot open files, yet its program may import.
+
+The worker gathers the compiled modules into one block before it is locked in; the block is a shared mapping, which a fork need not copy. C
+extensions cannot be loaded later and are imported beforehand.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import marshal
+import mmap
+import os
+import struct
+import sys
+
+SKIPPED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "distutils", "site-packages", "__pycache__", "pydoc_data", "venv",
+           "idle_test", "dist-packages", "config"}
+PRELOADED = (
+    "abc", "array", "ast", "asyncio", "base64", "binascii", "bisect", "calendar", "cmath", "collections", "collections.abc", "concurrent.futures.thread",
+    "contextlib", "copy", "csv", "ctypes", "dataclasses", "datetime", "decimal", "enum", "errno", "fcntl", "fractions", "functools", "gc", "grp",
+    "hashlib", "heapq", "io", "itertools", "json", "keyword", "locale", "logging", "math", "mmap", "numbers", "operator", "os", "pickle", "platform",
+    "pprint", "pwd", "queue", "random", "re", "resource", "secrets", "select", "signal", "socket", "statistics", "string", "struct", "subprocess", "sys",
+    "textwrap", "threading", "time", "timeit", "traceback", "types", "typing", "unicodedata", "unittest", "unittest.mock", "uuid", "warnings", "weakref",
+    "zlib", "zoneinfo", "encodings.ascii", "encodings.latin_1", "encodings.idna", "bz2", "lzma", "multiprocessing", "_multiprocessing", "_posixshmem",
+    "_elementtree", "pyexpat", "_opcode", "_contextvars", "_lsprof", "_queue", "_uuid", "termios", "syslog", "_crypt",
+)
+SUBMODULES = {"numpy": ("numpy.linalg", "numpy.random", "numpy.fft", "numpy.polynomial", "numpy.ma", "numpy.lib.stride_tricks", "numpy.testing")}
+
+
+def preload(names: tuple[str, ...]) -> list[str]:
+    """Import what can be imported; returns the names that cannot."""
+    missing = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+    return missing
+
+
+def compiled(path: str) -> bytes | None:
+    """The marshalled code of a source file: from its cache where that is fresh, compiled otherwise; None where it does not compile."""
+    cache = importlib.util.cache_from_source(path)
+    try:
+        with open(cache, "rb") as file:
+            data = file.read()
+        status = os.stat(path)
+        if data[:4] == importlib.util.MAGIC_NUMBER and struct.unpack_from("<III", data, 4) == (0, int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF):
+            return data[16:]
+    except OSError:
+        pass
+    try:
+        with open(path, "rb") as file:
+            return marshal.dumps(compile(file.read(), path, "exec", dont_inherit=True))
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def gather(roots: list[tuple[str, str]]) -> dict[str, tuple[bool, str, bytes]]:
+    """Module name → (is package, path, code) of all Python files under `(folder, prefix)` roots."""
+    modules = {}
+    for folder, prefix in roots:
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            stem = entry.name.removesuffix(".py")
+            if entry.is_file() and stem != entry.name and stem.isidentifier():
+                is_package = stem == "__init__"
+                name = prefix.rstrip(".") if is_package else prefix + stem
+                code = compiled(entry.path) if name else None
+                if code:
+                    modules[name] = (is_package, entry.path, code)
+            elif entry.is_dir() and entry.name.isidentifier() and entry.name not in SKIPPED and os.path.exists(entry.path + "/__init__.py"):
+                modules.update(gather([(entry.path, prefix + entry.name + ".")]))
+    return modules
+
+
+class MemoryImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Finds and loads modules from one block of memory."""
+
+    def __init__(self, modules: dict[str, tuple[bool, str, bytes]]):
+        total = sum(len(code) for _, _, code in modules.values())
+        self.block = mmap.mmap(-1, max(total, 1))
+        self.index = {}
+        for name, (is_package, path, code) in modules.items():
+            self.index[name] = (is_package, path, self.block.tell(), len(code))
+            self.block.write(code)
+
+    def find_spec(self, fullname, path=None, target=None):
+        entry = self.index.get(fullname)
+        if entry is None:
+            return None
+        spec = importlib.machinery.ModuleSpec(fullname, self, origin=entry[1], is_package=entry[0])
+        spec.has_location = True
+        return spec
+
+    def get_code(self, fullname):
+        _, _, start, length = self.index[fullname]
+        return marshal.loads(self.block[start:start + length])
+
+    def get_source(self, fullname):
+        return None
+
+    def is_package(self, fullname):
+        return self.index[fullname][0]
+
+
+def load_everything(extra: tuple[str, ...], paths: list[str]) -> list[str]:
+    """Import the usual modules and `extra` ones found on `paths`, then replace file imports by memory. Returns the extra modules that are missing."""
+    preload(PRELOADED)
+    sys.path.extend(path for path in paths if extra)
+    names = [name for module in extra for name in (module, *SUBMODULES.get(module, ()))]
+    missing = [name for name in preload(tuple(names)) if name in extra]
+    roots = [(os.path.dirname(os.__file__), "")]
+    for name in extra:
+        module = sys.modules.get(name.split(".")[0])
+        roots += [(folder, module.__name__ + ".") for folder in getattr(module, "__path__", [])]
+    importer = MemoryImporter(gather(roots))
+    sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, importer]
+    sys.path[:] = []
+    sys.path_hooks[:] = []
+    sys.path_importer_cache.clear()
+    return missing

@@ -1,0 +1,55 @@
+"""Starts a worker process: a fresh interpreter with nothing of the trainer's but one socket.
+
+`subprocess` uses posix_spawn or vfork and exec, which is safe in a process full of threads and CUDA contexts. The environment is scrubbed by hand
+and the flags are not `-I -E`, because those would also ignore PYTHONHASHSEED: with a seed of its own in each worker a program that prints a set
+would pass today and fail tomorrow.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = str(Path(__file__).resolve().parents[1])
+START = """import sys
+sys.path[:] = [path for path in sys.path if path]
+sys.path.insert(0, {root!r})
+from sandbox.worker import main
+sys.path.remove({root!r})
+main()
+"""
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC",
+}
+
+
+@dataclass
+class Process:
+    """A started worker, as the pool holds it."""
+
+    popen: subprocess.Popen
+    socket: socket.socket
+    modules: tuple[str, ...] = ()
+    report: dict[str, str] = field(default_factory=dict)
+
+
+def start_worker(memory_bytes: int, modules: tuple[str, ...], disabled: tuple[str, ...], allow_unsafe: bool) -> Process:
+    """Start one; it says hello on its socket when it is ready. Call it from a thread that lives as long as the worker: the kernel
+    delivers the parent-death signal when the starting thread ends. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    config = {"fd": theirs.fileno(), "memory_bytes": memory_bytes, "modules": modules, "disabled": disabled, "allow_unsafe": allow_unsafe,
+              "paths": [path for path in sys.path if path and path.endswith(("site-packages", "dist-packages"))]}
+    command = [sys.executable, "-s", "-S", "-c", START.format(root=ROOT), json.dumps(config)]
+    try:
+        popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT, cwd="/",
+                                 pass_fds=(theirs.fileno(),))
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    ours.setblocking(False)
+    return Process(popen, ours, modules)

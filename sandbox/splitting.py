@@ -1,0 +1,263 @@
+"""Splits an assert into expressions that the child evaluates and a check that the judge keeps.
+
+`assert sorted(f([3, 1])) == [1, 3]` becomes the hole `f([3, 1])` and the thunk `sorted(values[0]) == [1, 3]`. A hole is the largest subexpression
+that needs the program; everything around it is computed outside, on data. Names are of four kinds: the judge's own (builtin wrappers, `math`),
+constants that the test assigns, foreign ones (imported by the test from modules that the judge does not compute with), and the program's: all others.
+"""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sandbox.judging import BINARY, CALLS, COMPARE, ITERATING, METHOD_NAMES, MODULES, TEXT, TYPES, Refused, Thunk, call_method, module_member
+
+
+class Unsplittable(Exception):
+    """The assert has to run whole, inside the child."""
+
+
+SINGLETONS = (None, True, False, ...)
+
+
+@dataclass
+class Scope:
+    """What the names of a test mean."""
+
+    program_names: set[str] = field(default_factory=set)
+    foreign_names: set[str] = field(default_factory=set)
+    constants: dict[str, Thunk] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=lambda: {"math": "math", "cmath": "cmath", "sys": "sys", "pytest": "pytest"})
+    members: dict[str, object] = field(default_factory=dict)
+
+    def copy(self) -> "Scope":
+        return Scope(set(self.program_names), set(self.foreign_names), dict(self.constants), dict(self.aliases), dict(self.members))
+
+    def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        for alias in node.names:
+            name = alias.asname or alias.name.split(".")[0]
+            if name in self.program_names:
+                continue
+            if isinstance(node, ast.Import):
+                if alias.name in MODULES:
+                    self.aliases[name] = alias.name
+                else:
+                    self.foreign_names.add(name)
+            elif node.module != "solution":
+                member = module_member(node.module or "", alias.name)
+                if member is None:
+                    self.foreign_names.add(name)
+                else:
+                    self.members[name] = CALLS.get(name, member)
+
+    def add_program_name(self, name: str) -> None:
+        self.program_names.add(name)
+        self.constants.pop(name, None)
+
+    def is_judged(self, name: str) -> bool:
+        return name not in self.program_names and (name in self.constants or name in self.members or name in self.aliases or name in CALLS)
+
+    def callee(self, node: ast.expr) -> tuple[str, Callable] | None:
+        """Name and function where the judge itself can make this call."""
+        if isinstance(node, ast.Name) and node.id not in self.program_names and node.id not in self.foreign_names:
+            function = self.members.get(node.id) or CALLS.get(node.id)
+            return (node.id, function) if callable(function) else None
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id not in self.program_names:
+            function = module_member(self.aliases.get(node.value.id, ""), node.attr)
+            return (node.attr, CALLS.get(node.attr, function)) if callable(function) else None
+        return None
+
+
+def root_name(node: ast.expr) -> str | None:
+    """The name that a chain of calls, attributes and subscripts starts with."""
+    while isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+class Splitter:
+    """Compiles one test's asserts; collects the holes of all of them in order. Holes are (source, mode) pairs."""
+
+    def __init__(self, scope: Scope, num_values: int = 0):
+        self.scope = scope
+        self.holes: list[tuple[str, str]] = []
+        self.constants: list[object] = []
+        self.offset = num_values
+
+    def names(self, node: ast.AST) -> set[str]:
+        return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+
+    def needs_program(self, node: ast.AST) -> bool:
+        return any(not self.scope.is_judged(name) and name not in TYPES for name in self.names(node)) or any(
+            name in self.scope.program_names for name in self.names(node))
+
+    def split(self, node: ast.expr, mode: str = "") -> Thunk:
+        """The thunk of an expression. Raises Unsplittable."""
+        if not self.needs_program(node):
+            return self.closed(node)
+        handler = getattr(self, "split_" + type(node).__name__.lower(), None)
+        return self.hole(node, mode) if handler is None else handler(node, mode)
+
+    def closed(self, node: ast.expr) -> Thunk:
+        """An expression of the test alone: computed once, when the data is loaded."""
+        thunk = getattr(self, "split_" + type(node).__name__.lower(), self.unsplittable)(node, "")
+        if isinstance(node, ast.Name) and node.id in TYPES and node.id not in self.scope.constants:
+            value = TYPES[node.id]
+        else:
+            try:
+                value = thunk([])
+            except Exception as error:
+                raise Unsplittable(f"its expected value cannot be computed: {error}") from error
+            if callable(value) and not isinstance(value, type):
+                raise Unsplittable("a function is not plain data")
+        self.constants.append(value)
+        return lambda values: value
+
+    def unsplittable(self, node: ast.expr, mode: str) -> Thunk:
+        raise Unsplittable(type(node).__name__)
+
+    split_listcomp = split_setcomp = split_dictcomp = split_generatorexp = split_lambda = split_joinedstr = unsplittable
+    split_namedexpr = split_await = split_yield = split_starred = unsplittable
+
+    def hole(self, node: ast.expr, mode: str = "") -> Thunk:
+        if root_name(node) in self.scope.foreign_names:
+            raise Unsplittable("its value is computed by an imported module")
+        for child in ast.walk(node):
+            if isinstance(child, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)):
+                raise Unsplittable(type(child).__name__)
+        index = self.offset + len(self.holes)
+        self.holes.append((ast.unparse(node), mode))
+        return lambda values: values[index]
+
+    def split_constant(self, node: ast.Constant, mode: str) -> Thunk:
+        value = node.value
+        return lambda values: value
+
+    def split_name(self, node: ast.Name, mode: str) -> Thunk:
+        if node.id in self.scope.constants:
+            return self.scope.constants[node.id]
+        if node.id in self.scope.members and node.id not in self.scope.program_names:
+            value = self.scope.members[node.id]
+            return lambda values: value
+        if node.id in TYPES and node.id not in self.scope.program_names:
+            value = TYPES[node.id]
+            return lambda values: value
+        return self.hole(node, mode)
+
+    def split_attribute(self, node: ast.Attribute, mode: str) -> Thunk:
+        if isinstance(node.value, ast.Name) and node.value.id in self.scope.aliases and node.value.id not in self.scope.program_names:
+            value = module_member(self.scope.aliases[node.value.id], node.attr)
+            if value is None or callable(value):
+                raise Unsplittable(f"{node.value.id}.{node.attr}")
+            return lambda values: value
+        return self.hole(node, mode)
+
+    def _sequence(self, nodes: list[ast.expr], make: Callable) -> Thunk:
+        thunks = [self.split(node) for node in nodes]
+        return lambda values: make([thunk(values) for thunk in thunks])
+
+    def split_list(self, node: ast.List, mode: str) -> Thunk:
+        return self._sequence(node.elts, list)
+
+    def split_tuple(self, node: ast.Tuple, mode: str) -> Thunk:
+        return self._sequence(node.elts, tuple)
+
+    def split_set(self, node: ast.Set, mode: str) -> Thunk:
+        return self._sequence(node.elts, set)
+
+    def split_dict(self, node: ast.Dict, mode: str) -> Thunk:
+        if None in node.keys:
+            raise Unsplittable("**")
+        keys, items = [self.split(key) for key in node.keys], [self.split(value) for value in node.values]
+        return lambda values: {key(values): item(values) for key, item in zip(keys, items)}
+
+    def split_unaryop(self, node: ast.UnaryOp, mode: str) -> Thunk:
+        from sandbox.judging import UNARY, is_true
+        operand = self.split(node.operand)
+        if isinstance(node.op, ast.Not):
+            return lambda values: not is_true(operand(values))
+        function = UNARY[type(node.op)]
+        return lambda values: function(operand(values))
+
+    def split_binop(self, node: ast.BinOp, mode: str) -> Thunk:
+        function = BINARY.get(type(node.op))
+        if function is None:
+            raise Unsplittable("@")
+        left, right = self.split(node.left), self.split(node.right)
+        return lambda values: function(left(values), right(values))
+
+    def split_boolop(self, node: ast.BoolOp, mode: str) -> Thunk:
+        from sandbox.judging import is_true
+        parts, stop = [self.split(value) for value in node.values], isinstance(node.op, ast.Or)
+
+        def thunk(values: list) -> object:
+            for part in parts:
+                value = part(values)
+                if is_true(value) is stop:
+                    break
+            return value
+
+        return thunk
+
+    def split_ifexp(self, node: ast.IfExp, mode: str) -> Thunk:
+        raise Unsplittable("a conditional expression evaluates one branch only")
+
+    def split_compare(self, node: ast.Compare, mode: str) -> Thunk:
+        operands = [node.left, *node.comparators]
+        if sum(self.needs_program(operand) for operand in operands) > 1:
+            raise Unsplittable("both sides need the program")
+        if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops) and not any(
+                isinstance(operand, ast.Constant) and operand.value in SINGLETONS for operand in operands):
+            raise Unsplittable("identity")
+        thunks = [self.split(operand, "iter" if index and isinstance(node.ops[index - 1], (ast.In, ast.NotIn)) else "")
+                  for index, operand in enumerate(operands)]
+        functions = [COMPARE[type(op)] for op in node.ops]
+
+        def thunk(values: list) -> bool:
+            got = [part(values) for part in thunks]
+            return all(function(left, right) for function, left, right in zip(functions, got, got[1:]))
+
+        return thunk
+
+    def split_subscript(self, node: ast.Subscript, mode: str) -> Thunk:
+        if isinstance(node.slice, ast.Slice):
+            return self.hole(node, mode)
+        if not isinstance(node.value, ast.Call) or self.needs_program(node.slice):
+            return self.hole(node, mode)
+        value, index = self.split(node.value), self.split(node.slice)
+        return lambda values: value(values)[index(values)]
+
+    def split_call(self, node: ast.Call, mode: str) -> Thunk:
+        if any(isinstance(arg, ast.Starred) for arg in node.args) or any(keyword.arg is None for keyword in node.keywords):
+            return self.hole(node, mode)
+        callee = self.scope.callee(node.func)
+        if callee is not None:
+            return self.judged_call(callee, node)
+        func = node.func
+        if isinstance(func, ast.Attribute) and func.attr in METHOD_NAMES and not node.keywords and self.is_value(func.value):
+            receiver, args, name = self.split(func.value), [self.split(arg) for arg in node.args], func.attr
+            return lambda values: call_method(receiver(values), name, [arg(values) for arg in args])
+        if isinstance(func, ast.Name) and not self.scope.is_judged(func.id):
+            return self.hole(node, mode)
+        return self.hole(node, mode)
+
+    def is_value(self, node: ast.expr) -> bool:
+        """Whether a method's receiver is plain data rather than an object of the program: a literal, or what a function returned."""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            return not node.func.id[:1].isupper()  # a class makes objects with methods of their own
+        return not self.needs_program(node) or (isinstance(node, ast.Call) and self.scope.callee(node.func) is not None)
+
+    def judged_call(self, callee: tuple[str, Callable], node: ast.Call) -> Thunk:
+        name, function = callee
+        if name in ("isinstance", "type") and any(self.needs_program(arg) for arg in node.args[1:]):
+            raise Unsplittable("a class of the program")
+        mode = "iter" if name in ITERATING and name != "len" else "str" if name in TEXT else ""
+        args = [self.split(arg, mode) for arg in node.args]
+        keywords = {keyword.arg: self.split(keyword.value) for keyword in node.keywords}
+
+        def thunk(values: list) -> object:
+            return function(*[arg(values) for arg in args], **{key: value(values) for key, value in keywords.items()})
+
+        return thunk
+
+
+__all__ = ["Scope", "Splitter", "Unsplittable", "root_name", "Refused"]

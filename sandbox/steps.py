@@ -1,0 +1,194 @@
+"""A test's statements as operations for the child and checks for the judge.
+
+Operations are `(kind, source, mode)`: `v` evaluate and send, `x` execute, `n` begin a new local namespace, `r` execute and send the names of the
+exception's classes, `i` execute a whole inline test. Straight-line tests only: a loop over asserts makes the test inline.
+"""
+
+import ast
+
+from sandbox.judging import Thunk
+from sandbox.splitting import Scope, Splitter, Unsplittable, root_name
+
+PLAIN_STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.ClassDef, ast.FunctionDef, ast.Pass, ast.Delete)
+
+
+class Steps:
+    """The compiled form of one test; `reason` says why it is inline, or is empty."""
+
+    def __init__(self, scope: Scope):
+        self.ops: list[tuple[str, str, str]] = []
+        self.checks: list[Thunk] = []
+        self.constants: list[object] = []
+        self.num_values = 0
+        self.is_direct = True
+        self.reason = ""
+        self.inline_source = ""
+        self.scope = scope
+
+    @classmethod
+    def of(cls, module: ast.Module, scope: Scope) -> "Steps":
+        """Compile a test. Never raises: what cannot be split comes back with a `reason`."""
+        steps = cls(scope)
+        module.body = [node for node in module.body if not is_main_block(node)]
+        functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+        called = {root_name(node.value) for node in module.body if isinstance(node, ast.Expr)}
+        tests = [name for name in functions if name.startswith("test") and name not in called]
+        try:
+            steps.add_body(module.body, functions, tests)
+            if not steps.checks:
+                raise Unsplittable("it checks nothing that can be taken out")
+        except Unsplittable as error:
+            steps.reason = str(error)
+            calls = "".join(f"\n{name}()" for name in tests)
+            steps.inline_source = ast.unparse(module) + calls
+        return steps
+
+    def add_body(self, body: list[ast.stmt], functions: dict[str, ast.FunctionDef], tests: list[str]) -> None:
+        expanded = {name for name in functions if name in tests or _is_check_call(functions[name], body)}
+        self.mark_constants([node for node in body if not (isinstance(node, ast.FunctionDef) and node.name in expanded)], self.scope)
+        for node in body:
+            if isinstance(node, ast.FunctionDef) and node.name in expanded:
+                if node.name in tests:
+                    self.add_function(node, [])
+            elif isinstance(node, ast.Expr) and root_name(node.value) in expanded:
+                self.add_function(functions[root_name(node.value)], node.value.args)
+            else:
+                self.add_statement(node)
+
+    def add_function(self, function: ast.FunctionDef, args: list[ast.expr]) -> None:
+        """The body of a test function, with its parameters replaced by the names that it is called with."""
+        parameters = [arg.arg for arg in function.args.args]
+        plain = not (function.args.vararg or function.args.kwarg or function.args.kwonlyargs or function.args.defaults or function.decorator_list)
+        if not plain or len(parameters) != len(args) or not all(isinstance(arg, ast.Name) for arg in args):
+            raise Unsplittable("a test function with arguments")
+        if any(isinstance(node, (ast.Return, ast.Global, ast.Nonlocal, ast.Yield)) for node in ast.walk(function)):
+            raise Unsplittable("a test function that returns or shares names")
+        names = dict(zip(parameters, (arg.id for arg in args)))
+        body = [_Rename(names).visit(node) for node in function.body]
+        outer, self.scope = self.scope, self.scope.copy()
+        self.ops.append(("n", "", ""))
+        self.mark_constants(body, self.scope)
+        for node in body:
+            self.add_statement(node)
+        self.ops.append(("n", "", "end"))
+        self.scope = outer
+
+    def mark_constants(self, body: list[ast.stmt], scope: Scope) -> None:
+        """Let the judge keep `expected = [1, 2]`: a name bound once to a closed value and never handed to the program."""
+        stores = [child.id for node in body for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)]
+        for name in stores:
+            if name in scope.constants:
+                scope.add_program_name(name)
+        for node in body:
+            target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+            if not isinstance(target, ast.Name) or stores.count(target.id) != 1 or target.id in scope.program_names:
+                continue
+            splitter = Splitter(scope)
+            if splitter.needs_program(node.value) or _is_handed_over(target.id, body, scope):
+                continue
+            try:
+                scope.constants[target.id] = splitter.split(node.value)
+            except Unsplittable:
+                continue
+            self.constants.extend(splitter.constants)
+        for name in stores:
+            if name not in scope.constants:
+                scope.add_program_name(name)
+
+    def add_statement(self, node: ast.stmt) -> None:
+        if isinstance(node, ast.Assert):
+            self.add_assert(node.test)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            self.add_import(node)
+        elif isinstance(node, ast.With) and _raises(node):
+            self.add_raises(node)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in self.scope.constants:
+            pass
+        elif isinstance(node, ast.Expr) and (isinstance(node.value, ast.Constant) or root_name(node.value) == "pytest"):
+            pass
+        elif isinstance(node, PLAIN_STATEMENTS) and not any(isinstance(child, (ast.Assert, ast.Raise)) for child in ast.walk(node)):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                self.scope.add_program_name(node.name)
+            self.ops.append(("x", ast.unparse(node), ""))
+        else:
+            raise Unsplittable(f"a statement of the kind {type(node).__name__}")
+
+    def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        self.scope.add_import(node)
+        if not any(alias.name == "pytest" for alias in node.names) and getattr(node, "module", "") != "pytest":
+            self.ops.append(("x", ast.unparse(node), ""))
+
+    def add_assert(self, test: ast.expr) -> None:
+        splitter = Splitter(self.scope, self.num_values)
+        self.is_direct = self.is_direct and _is_direct(test, splitter)
+        check = splitter.split(test)
+        if not splitter.holes:
+            raise Unsplittable("it does not use the program")
+        self.constants.extend(splitter.constants)
+        self.checks.append(check)
+        self.ops.extend(("v", source, mode) for source, mode in splitter.holes)
+        self.num_values += len(splitter.holes)
+
+    def add_raises(self, node: ast.With) -> None:
+        call = node.items[0].context_expr
+        if len(node.body) != 1 or not isinstance(node.body[0], (ast.Expr, ast.Assign)) or node.items[0].optional_vars or len(call.args) != 1 or call.keywords:
+            raise Unsplittable("pytest.raises with more than one statement or with options")
+        kinds = call.args[0].elts if isinstance(call.args[0], ast.Tuple) else [call.args[0]]
+        names = {kind.id if isinstance(kind, ast.Name) else "" for kind in kinds}
+        index = self.num_values
+        self.ops.append(("r", ast.unparse(node.body[0]), ""))
+        self.checks.append(lambda values: isinstance(values[index], list) and not names.isdisjoint(values[index]))
+        self.num_values += 1
+        self.is_direct = False
+
+
+class _Rename(ast.NodeTransformer):
+    def __init__(self, names: dict[str, str]):
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.copy_location(ast.Name(self.names.get(node.id, node.id), node.ctx), node)
+
+
+def is_main_block(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("__name__ == '__main__'", "'__main__' == __name__")
+
+
+def _is_check_call(function: ast.FunctionDef, body: list[ast.stmt]) -> bool:
+    """Whether a function with asserts is called once, as a statement of its own, and used nowhere else."""
+    has_assert = any(isinstance(node, ast.Assert) for node in ast.walk(function))
+    uses = [child for node in body for child in ast.walk(node) if isinstance(child, ast.Name) and child.id == function.name]
+    calls = [node for node in body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
+             and node.value.func.id == function.name and not node.value.keywords]
+    return has_assert and len(uses) == len(calls) == 1
+
+
+def _is_handed_over(name: str, body: list[ast.stmt], scope: Scope) -> bool:
+    """Whether the program may see or change this name: it is used in an assignment, or inside a call that the judge does not make."""
+    for node in body:
+        if not isinstance(node, (ast.Assert, ast.Assign)):
+            if any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(node)):
+                return True
+            continue
+        if isinstance(node, ast.Assign) and any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(node.value)):
+            return True
+        for call in ast.walk(node):
+            if isinstance(call, (ast.Call, ast.Subscript, ast.Attribute)) and not (isinstance(call, ast.Call) and scope.callee(call.func)):
+                if any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(call)):
+                    return True
+    return False
+
+
+def _raises(node: ast.With) -> bool:
+    call = node.items[0].context_expr
+    return len(node.items) == 1 and isinstance(call, ast.Call) and ast.unparse(call.func) in ("pytest.raises", "raises", "self.assertRaises")
+
+
+def _is_direct(test: ast.expr, splitter: Splitter) -> bool:
+    """Whether the assert compares one hole with a closed value by `==`, so that the size of a right answer is known."""
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
+        return False
+    sides = [side for side in (test.left, test.comparators[0]) if splitter.needs_program(side)]
+    if len(sides) != 1 or not isinstance(sides[0], ast.Call):
+        return False
+    return splitter.scope.callee(sides[0].func) is None and not isinstance(sides[0].func, ast.Attribute)

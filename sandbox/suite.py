@@ -1,0 +1,142 @@
+"""Tests, compiled once when the data is loaded: what the child is sent and what the judge keeps.
+
+A test is one string of Python: an assert, a few statements with asserts, a `check(candidate)` function with its call, or pytest functions. Its
+statements become operations that the child carries out in order, and its asserts become checks on the values that come back. A test that cannot be
+split runs whole inside the child; it is marked `inline`, and its verdict is a word of the child's with a nonce.
+"""
+
+import ast
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sandbox.decoding import Decoder, Malformed, TooLarge, parse, size_of
+from sandbox.encoding import Encoder, to_json
+from sandbox.judging import Thunk, outcome
+from sandbox.splitting import Scope
+from sandbox.steps import Steps
+
+BUILTIN_SETUP = 4096
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test: operations `[kind, source, mode]` for the child; checks on its values for the judge."""
+
+    __test__ = False
+
+    ops: tuple[tuple[str, str, str], ...]
+    checks: tuple[Thunk, ...]
+    inline: bool
+    num_values: int
+    max_bytes: int
+    max_nodes: int
+    reason: str = ""
+
+    def judge(self, body: bytes, nonce: str) -> tuple[str, str]:
+        """Status and message for the values that the child sent."""
+        try:
+            if len(body) > self.max_bytes:
+                return "failed", "the value is larger than anything expected"
+            data = parse(body)
+            if type(data) is not list or len(data) != self.num_values:
+                return "output", "not as many values as the test has"
+            if self.inline:
+                return ("passed", "") if data[0] == nonce else ("output", "an inline test without its nonce")
+            decoder = Decoder(self.max_nodes)
+            values = [decoder.decode(item) for item in data]
+        except Malformed as error:
+            return "output", f"not a value: {error}"
+        except (TooLarge, RecursionError):
+            return "failed", "the value is larger than anything expected"
+        for check in self.checks:
+            status, error = outcome(check, values)
+            if status != "passed":
+                return status, error
+        return "passed", ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The tests of one problem. `payload` is what the worker is sent: no expected value is in it."""
+
+    tests: tuple[Test, ...]
+    payload: str
+    source: str
+
+    @property
+    def num_tests(self) -> int:
+        return len(self.tests)
+
+    @property
+    def num_inline(self) -> int:
+        return sum(test.inline for test in self.tests)
+
+
+def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_names: Iterable[str] = ()) -> Suite:
+    """Compile the tests of a problem.
+
+    `setup_code` runs after the program and before the tests; a setup of imports only also runs before the program, as HumanEval's prompts mean it.
+    `reference_names`: what the reference solution defines (`defined_names`); a builtin's name among them belongs to the program.
+    Raises: ValueError naming the test and the reason where a test or the setup is not valid Python, or has nothing to check.
+    """
+    scope = Scope(program_names=set(reference_names))
+    setup = _parse(setup_code, "the setup code")
+    for node in setup.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            scope.add_import(node)
+        else:
+            for name in bound_names([node]):
+                scope.add_program_name(name)
+    tests = tuple(_compile(number, source, scope) for number, source in enumerate(test_list, start=1))
+    before = bool(setup.body) and all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in setup.body)
+    payload = json.dumps({"setup": setup_code, "setup_first": before, "tests": [test.ops for test in tests]})
+    return Suite(tests, payload, "\n".join([setup_code, *test_list]))
+
+
+def _parse(source: str, what: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{what} is not valid Python: {error}: {source[:200]!r}") from error
+
+
+def _compile(number: int, source: str, scope: Scope) -> Test:
+    module = _parse(source, f"test {number}")
+    if not any(isinstance(node, (ast.Assert, ast.Call, ast.Raise)) for node in ast.walk(module)):
+        raise ValueError(f"test {number} checks nothing: {source[:200]!r}")
+    steps = Steps.of(module, scope.copy())
+    if steps.reason:
+        return Test((("i", steps.inline_source, ""),), (), True, 1, 256, 8, steps.reason)
+    size = sum(size_of(constant) for constant in steps.constants)
+    return Test(tuple(steps.ops), tuple(steps.checks), False, steps.num_values, _byte_limit(steps), 4 * size + 64 * max(1, steps.num_values))
+
+
+def _byte_limit(steps: Steps) -> int:
+    """How long the values of a right answer can be: four times the expected ones where all are compared as they are, no limit of its own otherwise."""
+    if not steps.is_direct:
+        return 1 << 30
+    return 4 * sum(len(to_json(Encoder(1 << 24).encode(constant))) for constant in steps.constants) + BUILTIN_SETUP
+
+
+def bound_names(nodes: Iterable[ast.stmt]) -> set[str]:
+    """Names that statements bind at their own level: definitions and assignments, also inside `if`, `try`, `for` and `with`."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+            continue
+        names.update(child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store))
+        for attribute in ("body", "orelse", "finalbody"):
+            names |= bound_names(getattr(node, attribute, []) if isinstance(getattr(node, attribute, []), list) else [])
+        for handler in getattr(node, "handlers", []):
+            names |= bound_names(handler.body)
+    return names
+
+
+def defined_names(code: str) -> frozenset[str]:
+    """The top-level names that a reference solution defines, for `compile_suite`. Empty where it does not parse."""
+    try:
+        return frozenset(bound_names(ast.parse(code).body))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
