@@ -21,7 +21,8 @@ from data.starter.corrupt import corrupt, count_passed
 from data.starter.families import FAMILIES
 from data.starter.generate import generate
 from data.starter.pairs import boost_pairs
-from data.starter.verify import FailedReference, verify
+from data.starter.verify import verify
+from sandbox.pool import SandboxUnavailable
 
 MANIFEST = "starter.json"
 _PARTS = ("train.jsonl", "eval.jsonl", "boost.json", "model/model.safetensors", "model/tokenizer.json")
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         train_rows, eval_rows = generate(arguments.num_train, arguments.num_eval, arguments.seed)
         verify(train_rows + eval_rows, arguments.num_workers)
-    except (FailedReference, ValueError) as error:
+    except (ValueError, SandboxUnavailable) as error:  # FailedReference is a ValueError
         return _refuse(str(error))
     pairs = boost_pairs(train_rows, random.Random(f"starter pairs {arguments.seed}"))
     output_dir.mkdir(parents=True, exist_ok=True)
