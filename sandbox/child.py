@@ -43,6 +43,9 @@ class Runner:
         self.fd = fd
         self.encoder = Encoder(max_output_bytes)
         self.namespace = new_module().__dict__
+        for name in ("random", "numpy.random"):
+            if name in sys.modules:
+                sys.modules[name].seed()
 
     def load(self, code: str, setup: str, setup_first: bool) -> bool:
         """Execute the program. An exception ends everything: all tests have its status."""

@@ -6,10 +6,12 @@ allow, is killed and replaced; the program that it was at is tried once more on 
 
 import json
 import logging
+import re
 import secrets
 import selectors
-import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -17,15 +19,21 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from sandbox.frames import FrameBuffer, HEADER, pack
-from sandbox.spawn import Process, start_worker
+from sandbox.library import LEAN
+from sandbox.spawn import Group, Process, start_worker
 from sandbox.suite import Suite
 from sandbox.verdict import TestResult, Verdict, infra_verdict, verdict_of
 
 logger = logging.getLogger(__name__)
 
+LEAN_GROUP, WIDE_GROUP = Group(True), Group(False)
+IMPORTS = re.compile(r"\b(?:import|from)\b([^\n;#]*)")
+WORD = re.compile(r"\w+")
+WIDE_NAMES = frozenset(sys.stdlib_module_names) - frozenset(LEAN)
 IN_FLIGHT = 2
 START_S = 60.0
 GRACE_S = 10.0
+CLOSE_S = 1.0
 MAX_FAILED_STARTS = 3
 MAX_CODE_BYTES = 4 << 20
 
@@ -37,7 +45,6 @@ class Job:
     code: str
     suite: Suite
     stop_at_first: bool
-    needs_modules: bool
     future: "Future[Verdict]"
     nonce: str = ""
     failures: int = 0
@@ -72,10 +79,11 @@ class Manager:
 
     def __init__(self, num_workers: int, limits, allow_unsafe: bool, modules: tuple[str, ...], disabled: tuple[str, ...]):
         self.num_workers, self.limits, self.allow_unsafe, self.disabled = num_workers, limits, allow_unsafe, disabled
-        self.groups: dict[bool, tuple[str, ...]] = {False: (), True: modules}
-        self.queues: dict[bool, deque[Job]] = {False: deque(), True: deque()}
-        self.workers: dict[bool, list[Worker]] = {False: [], True: []}
-        self.failed_starts = {False: 0, True: 0}
+        self.groups = (LEAN_GROUP, WIDE_GROUP, Group(False, modules))
+        self.modules = frozenset(modules)
+        self.queues: dict[Group, deque[Job]] = {group: deque() for group in self.groups}
+        self.workers: dict[Group, list[Worker]] = {group: [] for group in self.groups}
+        self.failed_starts = dict.fromkeys(self.groups, 0)
         self.incoming: deque[Job] = deque()
         self.lock = threading.Lock()
         self.stopping = False
@@ -154,15 +162,24 @@ class Manager:
             jobs, self.incoming = self.incoming, deque()
         for job in jobs:
             if job.future.set_running_or_notify_cancel():
-                self.queues[job.needs_modules].append(job)
+                self.queues[self.group_of(job)].append(job)
 
-    def fill(self, group: bool) -> None:
+    def group_of(self, job: Job) -> Group:
+        """The cheapest kind of worker that has what a program says it imports."""
+        names = {word for line in IMPORTS.findall(job.code + "\n" + job.suite.source) for word in WORD.findall(line)}
+        if "importlib" in job.code or "__import__" in job.code:  # imports that only running it would tell
+            names |= WIDE_NAMES
+        if names & self.modules:
+            return self.groups[2]
+        return WIDE_GROUP if names & WIDE_NAMES else LEAN_GROUP
+
+    def fill(self, group: Group) -> None:
         """Start the workers that a group lacks and hand out what is queued."""
         workers, queue = self.workers[group], self.queues[group]
-        wanted = self.num_workers if not group or queue else len(workers)
+        wanted = self.num_workers if group.is_lean else min((self.num_workers + 1) // 2, len(queue) + len(workers))
         while len(workers) < wanted and not self.problem:
             try:
-                process = start_worker(self.limits.memory_mb << 20, self.groups[group], self.disabled, self.allow_unsafe)
+                process = start_worker(self.limits.memory_mb << 20, group, self.disabled, self.allow_unsafe)
             except OSError as error:
                 self.start_failed(group, f"a worker cannot be started: {error}")
                 break
@@ -174,7 +191,7 @@ class Manager:
                 if queue and worker.is_ready and len(worker.jobs) <= depth and worker.served + len(worker.jobs) < self.limits.recycle_after:
                     self.send(group, worker, queue.popleft())
 
-    def send(self, group: bool, worker: Worker, job: Job) -> None:
+    def send(self, group: Group, worker: Worker, job: Job) -> None:
         limits = self.limits
         if not job.suite.tests:
             return job.resolve(verdict_of((), "failed"))
@@ -194,7 +211,7 @@ class Manager:
             worker.deadline = time.monotonic() + limits.program_wall_s + GRACE_S
         self.flush(group, worker)
 
-    def flush(self, group: bool, worker: Worker) -> None:
+    def flush(self, group: Group, worker: Worker) -> None:
         try:
             while worker.output:
                 del worker.output[: worker.process.socket.send(worker.output)]
@@ -205,7 +222,7 @@ class Manager:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.output else 0)
         self.selector.modify(worker.process.socket, events, (group, worker))
 
-    def handle(self, group: bool, worker: Worker, events: int) -> None:
+    def handle(self, group: Group, worker: Worker, events: int) -> None:
         if worker not in self.workers[group]:
             return
         if events & selectors.EVENT_WRITE:
@@ -229,10 +246,10 @@ class Manager:
         elif worker in self.workers[group] and worker.served >= self.limits.recycle_after and not worker.jobs:
             self.discard(group, worker, "")
 
-    def greet(self, group: bool, worker: Worker, hello: dict) -> None:
+    def greet(self, group: Group, worker: Worker, hello: dict) -> None:
         worker.is_ready = True
         self.failed_starts[group] = 0
-        if not group:
+        if group.is_lean:
             self.report = hello["report"]
         if hello["refused"]:
             self.fail(f"no seccomp here ({hello['report'].get('seccomp')}): programs are not run; --allow_unsafe_sandbox runs them unprotected")
@@ -240,10 +257,10 @@ class Manager:
             logger.warning("sandbox: these modules cannot be imported: %s", ", ".join(hello["missing"]))
         if self.report.get("seccomp") != "ok" and not self.problem:
             logger.warning("SANDBOX WITHOUT SECCOMP: programs run unprotected because that was allowed")
-        if all(other.is_ready for other in self.workers[False]):
+        if all(other.is_ready for other in self.workers[LEAN_GROUP]):
             self.ready.set()
 
-    def answer(self, group: bool, worker: Worker, frame: bytes) -> None:
+    def answer(self, group: Group, worker: Worker, frame: bytes) -> None:
         """Judge one program's frames."""
         job = worker.jobs.popleft()
         worker.served += 1
@@ -255,7 +272,7 @@ class Manager:
             return self.discard(group, worker, header["infra"])
         job.resolve(judge(job, header["results"], body))
 
-    def discard(self, group: bool, worker: Worker, reason: str) -> None:
+    def discard(self, group: Group, worker: Worker, reason: str) -> None:
         """Kill a worker; its program is tried once more, those behind it go back to the queue."""
         self.workers[group].remove(worker)
         self.selector.unregister(worker.process.socket)
@@ -274,10 +291,10 @@ class Manager:
         if not worker.is_ready:
             self.start_failed(group, reason)
 
-    def start_failed(self, group: bool, reason: str) -> None:
+    def start_failed(self, group: Group, reason: str) -> None:
         self.failed_starts[group] += 1
         if self.failed_starts[group] >= MAX_FAILED_STARTS:
-            if not group:
+            if group.is_lean:
                 self.fail(f"the sandbox workers do not start: {reason}")
             while self.queues[group]:
                 job = self.queues[group].popleft()
@@ -299,12 +316,17 @@ class Manager:
             self.stopping = True
             pending = list(self.incoming)
         pending += [job for queue in self.queues.values() for job in queue]
-        for workers in self.workers.values():
-            for worker in workers:
-                pending += worker.jobs
-                worker.process.popen.send_signal(signal.SIGKILL)
+        workers = [worker for workers in self.workers.values() for worker in workers]
+        for worker in workers:
+            pending += worker.jobs
+            worker.process.socket.close()  # an idle worker leaves at the end of its stream
+        deadline = time.monotonic() + CLOSE_S
+        for worker in workers:
+            try:
+                worker.process.popen.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.popen.kill()
                 worker.process.popen.wait()
-                worker.process.socket.close()
         for job in pending:
             job.resolve(infra_verdict(self.problem or "the pool was closed", job.inline))
         self.selector.close()

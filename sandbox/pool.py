@@ -9,7 +9,6 @@ One thread of the trainer's process, the manager, owns all workers; see `sandbox
 
 import concurrent.futures
 import math
-import re
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -57,7 +56,6 @@ class SandboxPool:
         if num_workers < 1:
             raise ValueError(f"num_workers is {num_workers}: at least 1 is needed")
         self.limits = limits
-        self.imports = re.compile(r"^[^#\n]*\b(?:import|from)\s+(?:%s)\b" % "|".join(map(re.escape, modules)), re.MULTILINE) if modules else None
         self.manager = Manager(num_workers, limits, allow_unsafe, tuple(modules), tuple(disabled_layers))
         self.manager.start()
         try:
@@ -76,8 +74,7 @@ class SandboxPool:
 
     def submit(self, code: str, suite: Suite, stop_at_first_failure: bool = False) -> "Future[Verdict]":
         """Start grading a program; returns at once. The future always gets a verdict. Raises RuntimeError after `close`."""
-        needs_modules = bool(self.imports and (self.imports.search(code) or self.imports.search(suite.source)))
-        job = Job(code, suite, stop_at_first_failure, needs_modules, Future())
+        job = Job(code, suite, stop_at_first_failure, Future())
         self.manager.submit(job)
         return job.future
 

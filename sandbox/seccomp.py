@@ -7,7 +7,7 @@ pairs of its own, signal itself. Calls that take an argument with power are allo
 
 import ctypes
 import errno
-import platform
+import os
 import struct
 
 PERMIT, KILL, FAIL = 0x7FFF0000, 0x80000000, 0x00050000
@@ -96,7 +96,7 @@ def _allow_pairs(*conditions: tuple[int, int, int]) -> Assembler:
 
 def build_filter(machine: str = "") -> bytes:
     """The program as bytes, with PID_MARK where the child's own process id has to stand. Raises OSError on an unknown architecture."""
-    machine = machine or platform.machine()
+    machine = machine or os.uname().machine
     if machine not in ARCHITECTURES:
         raise OSError(errno.ENOSYS, f"no system call table for {machine}")
     column, audit = ARCHITECTURES[machine]

@@ -9,7 +9,7 @@ import json
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = str(Path(__file__).resolve().parents[1])
@@ -26,21 +26,27 @@ ENVIRONMENT = {
 }
 
 
+@dataclass(frozen=True)
+class Group:
+    """A kind of worker. The fewer modules it holds, the cheaper its forks are, so most programs run in lean ones."""
+
+    is_lean: bool
+    modules: tuple[str, ...] = ()
+
+
 @dataclass
 class Process:
     """A started worker, as the pool holds it."""
 
     popen: subprocess.Popen
     socket: socket.socket
-    modules: tuple[str, ...] = ()
-    report: dict[str, str] = field(default_factory=dict)
 
 
-def start_worker(memory_bytes: int, modules: tuple[str, ...], disabled: tuple[str, ...], allow_unsafe: bool) -> Process:
+def start_worker(memory_bytes: int, group: "Group", disabled: tuple[str, ...], allow_unsafe: bool) -> Process:
     """Start one; it says hello on its socket when it is ready. Call it from a thread that lives as long as the worker: the kernel
     delivers the parent-death signal when the starting thread ends. Raises OSError."""
     ours, theirs = socket.socketpair()
-    config = {"fd": theirs.fileno(), "memory_bytes": memory_bytes, "modules": modules, "disabled": disabled, "allow_unsafe": allow_unsafe,
+    config = {"fd": theirs.fileno(), "memory_bytes": memory_bytes, "modules": group.modules, "is_lean": group.is_lean, "disabled": disabled, "allow_unsafe": allow_unsafe,
               "paths": [path for path in sys.path if path and path.endswith(("site-packages", "dist-packages"))]}
     command = [sys.executable, "-s", "-S", "-c", START.format(root=ROOT), json.dumps(config)]
     try:
@@ -52,4 +58,4 @@ def start_worker(memory_bytes: int, modules: tuple[str, ...], disabled: tuple[st
     finally:
         theirs.close()
     ours.setblocking(False)
-    return Process(popen, ours, modules)
+    return Process(popen, ours)

@@ -37,7 +37,7 @@ class Child:
     def __init__(self, job: dict, first: int, worker: "Worker"):
         read_end, write_end = os.pipe()
         self.started = time.monotonic()
-        self.pid = os.fork()
+        self.pid = kernel.fork()
         if self.pid == 0:
             worker.become_child(job, first, read_end, write_end)
         os.close(write_end)
@@ -216,7 +216,7 @@ def main() -> None:
         if pid:
             os.close(config["fd"])
             os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
-    missing = load_everything(tuple(config["modules"]), config["paths"])
+    missing = load_everything(config["is_lean"], tuple(config["modules"]), config["paths"])
     worker = Worker(config["fd"], layers)
     os.environ.clear()
     time.tzset()
