@@ -1,61 +1,124 @@
-"""Logprobs of completion tokens under a model, from a batch that is padded on both sides.
+"""Logprobs of completion tokens under a model, with each prompt computed once for all of its completions.
 
-A batch is [padding | prompt | completion | padding]: the completions of all rows start in one column, so a forward pass
-needs logits for the last T + 1 columns only, and the sampler's layout (padding in front) is kept.
+Completions of one prompt stand behind it in one row, [padding | prompt | y_1 | ... | y_k | padding]; a mask lets each see the prompt and
+itself, and its positions go on from the prompt, so every completion is computed as if it stood there alone. With padding in
+front, logits are needed for the last columns only. Where a model's attention can't take such a mask, k is 1.
 
-Shapes: `N` rows, `L` prompt columns, `T` completion columns, `V` vocabulary.
+Shapes: `R` completions, `T` tokens of the longest, `V` vocabulary; `N` rows, `L` prompt columns and `S` completion columns of a row.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True)
 class CompletionBatch:
-    """Prompts and completions of N rows as tensors; `completion_mask` is True on the rows' own completion tokens."""
+    """R completions with their prompts as tensors; `completion_mask` is True on their own tokens."""
 
-    input_ids: torch.Tensor  # (N, L + T)
-    attention_mask: torch.Tensor  # (N, L + T)
-    completion_ids: torch.Tensor  # (N, T)
-    completion_mask: torch.Tensor  # (N, T) bool
+    input_ids: torch.Tensor  # (N, L + S)
+    attention_mask: torch.Tensor  # (N, L + S), or (N, 1, L + S, L + S) bool where prompts are shared
+    position_ids: torch.Tensor  # (N, L + S)
+    row: torch.Tensor  # (R, T) the row a token stands in
+    source: torch.Tensor  # (R, T) the column, counted from the prompts' last, whose logits predict it
+    completion_ids: torch.Tensor  # (R, T)
+    completion_mask: torch.Tensor  # (R, T) bool
+    num_prompt_columns: int
 
     @classmethod
-    def collate(cls, prompts: Sequence[list[int]], completions: Sequence[list[int]], device: torch.device) -> "CompletionBatch":
-        prompt_len, completion_len = max(map(len, prompts)), max(map(len, completions))
-        ids, attended, completion_ids = [], [], []
+    def collate(
+        cls,
+        prompts: Sequence[list[int]],
+        completions: Sequence[list[int]],
+        device: torch.device,
+        share_prompts: bool = False,
+    ) -> "CompletionBatch":
+        """One prompt a completion. With `share_prompts`, neighbours of equal prompts share a row."""
+        groups: list[tuple[list[int], list[list[int]]]] = []
         for prompt, completion in zip(prompts, completions):
-            front, back = prompt_len - len(prompt), completion_len - len(completion)
-            ids.append([0] * front + prompt + completion + [0] * back)
-            attended.append([0] * front + [1] * (len(prompt) + len(completion)) + [0] * back)
-            completion_ids.append(completion + [0] * back)
-        lengths = torch.tensor([len(completion) for completion in completions])
-        completion_mask = torch.arange(completion_len) < lengths.unsqueeze(-1)
+            if share_prompts and groups and groups[-1][0] == prompt:
+                groups[-1][1].append(completion)
+            else:
+                groups.append((prompt, [completion]))
+        prompt_len = max(len(prompt) for prompt, _ in groups)
+        rows = [_Row(prompt, members, prompt_len) for prompt, members in groups]
+        length = max(len(row.ids) for row in rows)
+        segments = torch.tensor([row.segments + [_PADDING] * (length - len(row.ids)) for row in rows], device=device)
+        is_shared = any(len(members) > 1 for _, members in groups)
+        lengths = torch.tensor([len(completion) for completion in completions], device=device)
         return cls(
-            torch.tensor(ids, device=device),
-            torch.tensor(attended, device=device),
-            torch.tensor(completion_ids, device=device),
-            completion_mask.to(device),
+            input_ids=torch.tensor([row.ids + [0] * (length - len(row.ids)) for row in rows], device=device),
+            attention_mask=_tree_mask(segments) if is_shared else (segments != _PADDING).long(),
+            position_ids=torch.tensor([row.positions + [0] * (length - len(row.ids)) for row in rows], device=device),
+            row=_padded([[n] * len(c) for n, (_, members) in enumerate(groups) for c in members], device),
+            source=_padded([source for row in rows for source in row.sources], device),
+            completion_ids=_padded(completions, device),
+            completion_mask=torch.arange(max(map(len, completions)), device=device) < lengths.unsqueeze(-1),
+            num_prompt_columns=prompt_len,
         )
 
 
+_PADDING, _PROMPT = -1, 0
+
+
+class _Row:
+    """One prompt, padded in front to `prompt_len`, and its completions: ids, segments (1, 2, ... a completion), positions."""
+
+    def __init__(self, prompt: list[int], completions: list[list[int]], prompt_len: int):
+        front = prompt_len - len(prompt)
+        self.ids = [0] * front + prompt
+        self.segments = [_PADDING] * front + [_PROMPT] * len(prompt)
+        self.positions = [0] * front + list(range(len(prompt)))
+        self.sources: list[list[int]] = []
+        for number, completion in enumerate(completions, 1):
+            start = len(self.ids) - prompt_len
+            self.sources.append([0, *range(start + 1, start + len(completion))])
+            self.ids += completion
+            self.segments += [number] * len(completion)
+            self.positions += range(len(prompt), len(prompt) + len(completion))
+
+
+def _tree_mask(segments: torch.Tensor) -> torch.Tensor:
+    """(N, 1, S, S) bool from segments (N, S): a token sees the prompt and its own completion up to itself."""
+    query, key = segments.unsqueeze(-1), segments.unsqueeze(-2)
+    mask = ((key == _PROMPT) | (key == query)) & (query != _PADDING) & (key != _PADDING)
+    causal = torch.ones(segments.shape[-1], segments.shape[-1], dtype=torch.bool, device=segments.device).tril()
+    # Padding sees itself: a softmax over nothing is nan, and would spread.
+    return ((mask & causal) | torch.eye(segments.shape[-1], dtype=torch.bool, device=segments.device)).unsqueeze(1)
+
+
+def _padded(rows: Sequence[list[int]], device: torch.device) -> torch.Tensor:
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
+
+
+def can_share_prompts(model_config: Any) -> bool:
+    """Whether the model's attention takes an explicit mask and looks back without a window."""
+    text_config = model_config.get_text_config()
+    layers = getattr(text_config, "layer_types", None) or ["full_attention"]
+    return model_config._attn_implementation == "sdpa" and set(layers) == {"full_attention"}
+
+
 def completion_logprobs(model: torch.nn.Module, batch: CompletionBatch, temperature: float) -> torch.Tensor:
-    """log pi(token) (N, T) under the full softmax at `temperature`; 0 outside the mask, where nothing may read it."""
-    num_tokens = batch.completion_ids.shape[1]
+    """log pi(token) (R, T) under the full softmax at `temperature`; 0 outside the mask, where nothing may read it."""
     logits = model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
-        position_ids=(batch.attention_mask.cumsum(-1) - 1).clamp(min=0),
+        position_ids=batch.position_ids,
         use_cache=False,
-        logits_to_keep=num_tokens + 1,
-    ).logits  # (N, T + 1, V)
-    return token_logprobs(logits[:, :-1], batch.completion_ids, temperature).where(batch.completion_mask, 0.0)
+        logits_to_keep=batch.input_ids.shape[1] - batch.num_prompt_columns + 1,
+    ).logits  # (N, S + 1, V), from the prompts' last column on
+    logprobs = token_logprobs(logits, batch.row, batch.source, batch.completion_ids, temperature)
+    return logprobs.where(batch.completion_mask, 0.0)
 
 
-def token_logprobs(logits: torch.Tensor, token_ids: torch.Tensor, temperature: float) -> torch.Tensor:
-    """log softmax(logits / temperature) at `token_ids`, in float32. Shapes: (N, T, V) and (N, T) -> (N, T)."""
-    if logits.shape[:-1] != token_ids.shape:
-        raise ValueError(f"logits are {tuple(logits.shape)}, token_ids {tuple(token_ids.shape)}: leading axes must agree")
+def token_logprobs(
+    logits: torch.Tensor, row: torch.Tensor, source: torch.Tensor, token_ids: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """log softmax(logits[row, source] / temperature) at `token_ids`, in float32. Shapes: (N, S, V), three (R, T) -> (R, T)."""
+    if not row.shape == source.shape == token_ids.shape:
+        raise ValueError(f"row {tuple(row.shape)}, source {tuple(source.shape)}, token_ids {tuple(token_ids.shape)} must agree")
     logits = logits.float() / temperature
-    return logits.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+    return logits[row, source, token_ids] - logits.logsumexp(-1)[row, source]

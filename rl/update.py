@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.logprobs import CompletionBatch, can_share_prompts, completion_logprobs
 from rl.losses import policy_gradient_loss
 
 
@@ -62,12 +62,12 @@ def update(engine: Any, rows: Sequence[TrainRow], micro_batch_size: int, tempera
     dist.all_reduce(num_batches, op=dist.ReduceOp.MAX)
     batches += [[IDLE_ROW]] * (int(num_batches) - len(batches))
     loss_sum, ratios, gaps = torch.zeros((), device=engine.device), [], []
+    share_prompts = can_share_prompts(engine.module.config)
     engine.train()
     for index, batch_rows in enumerate(batches):
         engine.set_gradient_accumulation_boundary(index + 1 == len(batches))
-        batch = CompletionBatch.collate(
-            [row.prompt_ids for row in batch_rows], [row.completion_ids for row in batch_rows], engine.device
-        )
+        prompts, completions = [row.prompt_ids for row in batch_rows], [row.completion_ids for row in batch_rows]
+        batch = CompletionBatch.collate(prompts, completions, engine.device, share_prompts)
         logprobs = completion_logprobs(engine, batch, temperature)  # (N, T)
         advantages = torch.tensor([row.advantage for row in batch_rows], device=engine.device)
         weights = torch.tensor([row.weight for row in batch_rows], device=engine.device)
@@ -98,11 +98,14 @@ def sequence_kls(
 
     The k1 estimate of KL(pi || pi_ref), under the temperature-scaled distribution that the tokens were drawn from.
     """
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+    # Neighbours of equal prompts share them; equal lengths beside each other leave little padding.
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]), rows[i][0], len(rows[i][1])))
+    share_prompts = can_share_prompts(reference.config)
     kls = [0.0] * len(rows)
     for start in range(0, len(order), batch_size):
         indices = order[start : start + batch_size]
-        batch = CompletionBatch.collate([rows[i][0] for i in indices], [rows[i][1] for i in indices], device)
+        prompts, completions = [rows[i][0] for i in indices], [rows[i][1] for i in indices]
+        batch = CompletionBatch.collate(prompts, completions, device, share_prompts)
         ref_logprobs = completion_logprobs(reference, batch, temperature).double().sum(-1).tolist()
         for i, ref_logprob in zip(indices, ref_logprobs):
             kls[i] = sum(rows[i][2]) - ref_logprob
@@ -110,7 +113,7 @@ def sequence_kls(
 
 
 def _micro_batches(rows: Sequence[TrainRow], size: int) -> Iterator[list[TrainRow]]:
-    """Rows of like length together, so that little of a batch is padding."""
-    ordered = sorted(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))
+    """Rows of equal prompts, then of like length, together: the prompts are shared and little of a batch is padding."""
+    ordered = sorted(rows, key=lambda row: (len(row.prompt_ids), row.prompt_ids, len(row.completion_ids)))
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]

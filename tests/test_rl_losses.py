@@ -1,9 +1,11 @@
 """The policy-gradient loss and the logprobs under it: masks, padding, temperature and signs."""
 
+import copy
+
 import pytest
 import torch
 
-from rl.logprobs import CompletionBatch, completion_logprobs, token_logprobs
+from rl.logprobs import CompletionBatch, can_share_prompts, completion_logprobs, token_logprobs
 from rl.losses import policy_gradient_loss
 
 CPU = torch.device("cpu")
@@ -23,27 +25,30 @@ def test_masked_tokens_get_no_gradient_whatever_they_hold():
     assert logprobs.grad.tolist() == [[-1.0, 0.0, 0.0]]
 
 
+def one_row(logits, ids, temperature):
+    """Logprobs of ids (T,) from logits (T, V)."""
+    columns = torch.arange(len(ids)).unsqueeze(0)
+    return token_logprobs(logits.unsqueeze(0), torch.zeros_like(columns), columns, ids.unsqueeze(0), temperature)[0]
+
+
 def test_a_positive_advantage_raises_the_logprob():
-    logits = torch.zeros(1, 1, 3, requires_grad=True)
-    token = torch.tensor([[1]])
-    loss = policy_gradient_loss(
-        token_logprobs(logits, token, 1.0), torch.ones(1, 1, dtype=torch.bool), torch.ones(1), torch.ones(1)
-    )
-    loss.backward()
-    stepped = logits.detach() - logits.grad
-    assert token_logprobs(stepped, token, 1.0) > token_logprobs(logits.detach(), token, 1.0)
+    logits = torch.zeros(1, 3, requires_grad=True)
+    token = torch.tensor([1])
+    logprobs = one_row(logits, token, 1.0).unsqueeze(0)
+    policy_gradient_loss(logprobs, torch.ones(1, 1, dtype=torch.bool), torch.ones(1), torch.ones(1)).backward()
+    assert one_row(logits.detach() - logits.grad, token, 1.0) > one_row(logits.detach(), token, 1.0)
 
 
 def test_token_logprobs_are_of_the_tempered_softmax():
-    logits = torch.randn(2, 3, 7)
-    ids = torch.randint(0, 7, (2, 3))
+    logits, ids = torch.randn(3, 7), torch.randint(0, 7, (3,))
     expected = torch.softmax(logits / 0.7, -1).log().gather(-1, ids.unsqueeze(-1)).squeeze(-1)
-    torch.testing.assert_close(token_logprobs(logits, ids, 0.7), expected)
+    torch.testing.assert_close(one_row(logits, ids, 0.7), expected)
 
 
 def test_token_logprobs_refuse_mismatched_shapes():
+    ids = torch.zeros(1, 3, dtype=torch.long)
     with pytest.raises(ValueError, match="must agree"):
-        token_logprobs(torch.zeros(1, 2, 3), torch.zeros(1, 3, dtype=torch.long), 1.0)
+        token_logprobs(torch.zeros(1, 2, 3), ids, ids, ids[:, :2], 1.0)
 
 
 def test_batch_layout():
@@ -51,6 +56,44 @@ def test_batch_layout():
     assert batch.input_ids.tolist() == [[0, 0, 5, 1, 2], [6, 7, 8, 3, 0]]
     assert batch.attention_mask.tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 0]]
     assert batch.completion_mask.tolist() == [[True, True], [True, False]]
+
+
+def test_shared_layout():
+    batch = CompletionBatch.collate([[6, 7], [6, 7], [9]], [[1, 2], [3], [4]], CPU, share_prompts=True)
+    assert batch.input_ids.tolist() == [[6, 7, 1, 2, 3], [0, 9, 4, 0, 0]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2], [0, 0, 1, 0, 0]]
+    assert batch.source.tolist() == [[0, 1], [0, 0], [0, 0]]
+    assert batch.row.tolist() == [[0, 0], [0, 0], [1, 0]]
+    seen = [[column for column in range(5) if batch.attention_mask[0, 0, query, column]] for query in range(5)]
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]]
+
+
+def test_sharing_prompts_changes_neither_logprobs_nor_gradients(tiny_model):
+    prompts = [[5, 6, 7, 8, 9]] * 3 + [[11, 12]] * 2 + [[13]]
+    completions = [[21, 22], [23, 24, 25, 26], [27], [28, 29, 30], [31], [32, 33]]
+    results = []
+    for share_prompts in (False, True):
+        tiny_model.zero_grad()
+        batch = CompletionBatch.collate(prompts, completions, CPU, share_prompts)
+        assert len(batch.input_ids) == (3 if share_prompts else 6)
+        logprobs = completion_logprobs(tiny_model, batch, 0.9)
+        weights = torch.arange(1.0, 7.0)
+        policy_gradient_loss(logprobs, batch.completion_mask, weights, torch.ones(6)).backward()
+        gradient = torch.cat([p.grad.flatten() for p in tiny_model.parameters()])
+        results.append((logprobs.detach(), gradient))
+        tiny_model.zero_grad(set_to_none=True)
+    (plain, plain_gradient), (shared, shared_gradient) = results
+    torch.testing.assert_close(shared, plain, atol=1e-5, rtol=1e-5)
+    assert (shared_gradient - plain_gradient).norm() < 1e-4 * plain_gradient.norm()
+
+
+def test_only_plain_causal_attention_shares_prompts(tiny_model):
+    assert can_share_prompts(tiny_model.config)
+    for change in ({"_attn_implementation": "flash_attention_2"}, {"layer_types": ["full_attention", "sliding_attention"]}):
+        config = copy.deepcopy(tiny_model.config)
+        for name, value in change.items():
+            setattr(config, name, value)
+        assert not can_share_prompts(config)
 
 
 def test_completion_logprobs_do_not_depend_on_padding(tiny_model):
