@@ -1,10 +1,11 @@
 """Logprobs of completion tokens under a model, with each prompt computed once for all of its completions.
 
-Completions of one prompt stand behind it in one row, [padding | prompt | y_1 | ... | y_k | padding]; a mask lets each see the prompt and
-itself, and its positions go on from the prompt, so every completion is computed as if it stood there alone. With padding in
-front, logits are needed for the last columns only. Where a model's attention can't take such a mask, k is 1.
+Completions of one prompt stand behind it in one row, [padding | prompt | y_1 | ... | y_k | padding]; a mask lets each see the
+prompt and itself, and its positions go on from the prompt, so every completion is computed as if it stood there alone. With
+padding in front, logits are needed for the last columns only. Where a model's attention can't take such a mask, k is 1.
 
-Shapes: `R` completions, `T` tokens of the longest, `V` vocabulary; `N` rows, `L` prompt columns and `S` completion columns of a row.
+Shapes: `R` completions, `T` tokens of the longest, `V` vocabulary; `N` rows, `L` prompt columns and `S` completion columns of
+a row.
 """
 
 from collections.abc import Sequence
