@@ -34,6 +34,7 @@ IN_FLIGHT = 2
 START_S = 60.0
 GRACE_S = 10.0
 CLOSE_S = 1.0
+RETRY_S = 0.1
 MAX_FAILED_STARTS = 3
 MAX_CODE_BYTES = 4 << 20
 
@@ -155,6 +156,8 @@ class Manager:
 
     def patience(self) -> float:
         deadlines = [worker.deadline for workers in self.workers.values() for worker in workers if worker.jobs or not worker.is_ready]
+        if any(self.failed_starts.values()):
+            return RETRY_S
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else 60.0
 
     def take_incoming(self) -> None:
