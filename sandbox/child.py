@@ -3,6 +3,7 @@
 Everything it needs is bound before the program runs, so that a program that spoils the standard library spoils at most its own values.
 """
 
+import os
 import sys
 import types
 
@@ -10,6 +11,9 @@ from sandbox.encoding import Encoder, to_json
 from sandbox.frames import pack, write_all
 
 LOADED, VALUES, ERROR = b"L", b"v", b"e"
+OUT_OF_MEMORY = pack(b'e["memory","MemoryError"]')
+NONCE_BYTES = 32
+RESERVE_BYTES = 4 << 20
 MAX_MESSAGE = 300
 type_name = type.__dict__["__name__"].__get__
 
@@ -39,8 +43,9 @@ def new_module() -> types.ModuleType:
 class Runner:
     """Runs one program and its tests' operations in order, and sends one frame for each test."""
 
-    def __init__(self, fd: int, max_output_bytes: int):
-        self.fd = fd
+    def __init__(self, fd: int, nonce_fd: int, max_output_bytes: int):
+        self.fd, self.nonce_fd = fd, nonce_fd
+        self.reserve = bytearray(RESERVE_BYTES)  # address space only: it is never touched
         self.encoder = Encoder(max_output_bytes)
         self.namespace = new_module().__dict__
         for name in ("random", "numpy.random"):
@@ -56,12 +61,23 @@ class Runner:
             if setup and not setup_first:
                 exec(compile(setup, "<setup>", "exec"), self.namespace)
         except BaseException as error:
-            send(self.fd, ERROR, describe(error))
+            self.report(error)
             return False
         send(self.fd, LOADED)
         return True
 
-    def run_test(self, ops: list, nonce: str) -> None:
+    def report(self, error: BaseException, status: str = "") -> None:
+        """Send an exception in place of values. The reserve is for saying that there is no memory left."""
+        self.reserve = None
+        if isinstance(error, MemoryError):
+            return write_all(self.fd, OUT_OF_MEMORY)
+        try:
+            described, message = describe(error)
+            send(self.fd, ERROR, [status or described, message])
+        except MemoryError:
+            write_all(self.fd, OUT_OF_MEMORY)
+
+    def run_test(self, ops: list) -> None:
         values, scope = [], self.namespace
         try:
             for kind, source, mode in ops:
@@ -73,16 +89,14 @@ class Runner:
                     values.append(self.raised(source, scope))
                 else:
                     exec(compile(source, "<test>", "exec"), scope)
-                    if kind == "i":
-                        values.append(nonce)
-            frame = VALUES, values
-            body = to_json(values).encode("ascii")
+                    if kind == "i":  # the nonce is in a pipe until here, so that no frame or object holds it while the program runs
+                        values.append(os.read(self.nonce_fd, NONCE_BYTES).decode("ascii"))
+            frame = pack(VALUES + to_json(values).encode("ascii"))
         except AssertionError as error:
-            status, message = describe(error)
-            return send(self.fd, ERROR, ["failed" if ops[0][0] == "i" else status, message])
+            return self.report(error, "failed" if ops[-1][0] == "i" else "")
         except BaseException as error:
-            return send(self.fd, ERROR, describe(error))
-        write_all(self.fd, pack(frame[0] + body))
+            return self.report(error)
+        write_all(self.fd, frame)
 
     def raised(self, source: str, scope: dict) -> list[str] | None:
         """Names of the classes of the exception that a statement raises."""

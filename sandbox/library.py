@@ -1,6 +1,6 @@
 """The standard library in memory: a child cannot open files, yet its program may import.
 
-The worker gathers the compiled modules into one block before it is locked in; the block is a shared mapping, which a fork need not copy. C
+The worker gathers the compiled modules into one block before it is locked in; the block is a sealed shared mapping, which a fork need not copy. C
 extensions cannot be loaded later and are imported beforehand.
 """
 
@@ -13,6 +13,10 @@ import os
 import struct
 import sys
 
+from sandbox.frames import write_all
+from sandbox.kernel import check, libc
+
+F_ADD_SEALS, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE = 1033, 1, 2, 4, 8
 SKIPPED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "distutils", "site-packages", "__pycache__", "pydoc_data", "venv",
            "idle_test", "dist-packages", "config"}
 LEAN = (  # what nearly all programs import; a fork costs half of what it costs with everything below
@@ -28,7 +32,7 @@ WIDE = (
     "pprint", "pwd", "queue", "resource", "secrets", "select", "signal", "socket", "subprocess", 
     "threading", "timeit", "unittest", "unittest.mock", "uuid", 
     "zlib", "zoneinfo", "encodings.idna", "bz2", "lzma", "multiprocessing", "_multiprocessing", "_posixshmem",
-    "_elementtree", "pyexpat", "_opcode", "_contextvars", "_lsprof", "_queue", "_uuid", "termios", "syslog", "_crypt",
+    "_elementtree", "sqlite3", "pyexpat", "_opcode", "_contextvars", "_lsprof", "_queue", "_uuid", "termios", "syslog", "_crypt",
 )
 SUBMODULES = {"numpy": ("numpy.linalg", "numpy.random", "numpy.fft", "numpy.polynomial", "numpy.ma", "numpy.lib.stride_tricks", "numpy.testing")}
 
@@ -79,16 +83,30 @@ def gather(roots: list[tuple[str, str]]) -> dict[str, tuple[bool, str, bytes]]:
     return modules
 
 
+def sealed(data: bytes) -> mmap.mmap | bytes:
+    """The data in memory that children share and that nobody can write again, not even by asking for the right: one program must not be able
+    to change what the next one imports. Without sealed memory it is an ordinary object, which a fork copies on write."""
+    try:
+        fd = os.memfd_create("library", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            write_all(fd, data)
+            check(libc.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), "seal")
+            return mmap.mmap(fd, len(data), mmap.MAP_SHARED, mmap.PROT_READ)
+        finally:
+            os.close(fd)
+    except (OSError, AttributeError):
+        return data
+
+
 class MemoryImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     """Finds and loads modules from one block of memory."""
 
     def __init__(self, modules: dict[str, tuple[bool, str, bytes]]):
-        total = sum(len(code) for _, _, code in modules.values())
-        self.block = mmap.mmap(-1, max(total, 1))
-        self.index = {}
+        self.index, start = {}, 0
         for name, (is_package, path, code) in modules.items():
-            self.index[name] = (is_package, path, self.block.tell(), len(code))
-            self.block.write(code)
+            self.index[name] = (is_package, path, start, len(code))
+            start += len(code)
+        self.block = sealed(b"".join(code for _, _, code in modules.values()))
 
     def find_spec(self, fullname, path=None, target=None):
         entry = self.index.get(fullname)

@@ -203,12 +203,12 @@ class Manager:
             return job.resolve(verdict_of(results))
         job.nonce = secrets.token_hex(16)
         message = {
-            "id": job.nonce[:8], "nonce": job.nonce, "code": job.code, "suite": job.suite.payload, "stop_at_first": job.stop_at_first,
+            "num_inline": job.suite.num_inline, "code": job.code, "suite": job.suite.payload, "stop_at_first": job.stop_at_first,
             "test_timeout_s": limits.test_timeout_s, "test_wall_s": limits.wall_factor * limits.test_timeout_s,
             "program_timeout_s": limits.program_timeout_s, "program_wall_s": limits.program_wall_s,
             "cpu_limit_s": int(limits.program_timeout_s) + 1, "max_output_bytes": limits.max_output_bytes,
         }
-        worker.output += pack(json.dumps(message).encode())
+        worker.output += pack(job.nonce.encode() + json.dumps(message).encode())
         worker.jobs.append(job)
         if len(worker.jobs) == 1:
             worker.deadline = time.monotonic() + limits.program_wall_s + GRACE_S
@@ -273,7 +273,11 @@ class Manager:
         if "infra" in header:
             worker.jobs.appendleft(job)
             return self.discard(group, worker, header["infra"])
-        job.resolve(judge(job, header["results"], body))
+        try:
+            job.resolve(judge(job, header["results"], body))
+        except Exception as error:  # a fault of the judge must cost one sample and not the run
+            logger.exception("sandbox: the judge failed")
+            job.resolve(infra_verdict(f"the judge failed: {type(error).__name__}: {error}", job.inline))
 
     def discard(self, group: Group, worker: Worker, reason: str) -> None:
         """Kill a worker; its program is tried once more, those behind it go back to the queue."""
@@ -357,6 +361,11 @@ def judge(job: Job, results: list, body: memoryview) -> Verdict:
     return verdict_of(tuple(tests))
 
 
+def printable(text: str) -> str:
+    """A program's words, safe for a terminal and for a log file."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def read_frame_of(test, frame: bytes, nonce: str) -> tuple[str, str]:
     """Status and message of one frame: values to judge, or an exception that the child reports."""
     if frame[:1] == b"v":
@@ -367,5 +376,5 @@ def read_frame_of(test, frame: bytes, nonce: str) -> tuple[str, str]:
         except (ValueError, RecursionError):
             return "output", "not in the format"
         if status in ("error", "exited", "memory") or (status == "failed" and test.inline):
-            return status, str(message)[:400]
+            return status, printable(str(message)[:400])
     return "output", "not in the format"

@@ -74,6 +74,8 @@ class SandboxPool:
 
     def submit(self, code: str, suite: Suite, stop_at_first_failure: bool = False) -> "Future[Verdict]":
         """Start grading a program; returns at once. The future always gets a verdict. Raises RuntimeError after `close`."""
+        if not isinstance(code, str):
+            raise TypeError(f"code is {type(code).__name__}: it has to be a string")
         job = Job(code, suite, stop_at_first_failure, Future())
         self.manager.submit(job)
         return job.future

@@ -4,6 +4,7 @@ It reads jobs from a socket, and answers each with the frames that the child wro
 CPU clock. It never has an expected value. Started as `python -c "..." CONFIG`; see `sandbox.spawn`.
 """
 
+import builtins
 import gc
 import json
 import os
@@ -14,11 +15,12 @@ import sys
 import time
 
 from sandbox import kernel
-from sandbox.child import ERROR, LOADED, Runner
+from sandbox.child import ERROR, LOADED, NONCE_BYTES, Runner
 from sandbox.frames import FrameBuffer, pack, read_frame, write_all
 from sandbox.layers import Layers, harden, new_namespaces
 from sandbox.library import load_everything
 from sandbox.probe import attack_from_inside
+from sandbox.sweep import sweeper
 from sandbox.seccomp import Filter, build_filter
 
 GRACE_PER_CPU_S = 3.0  # wall seconds that a computing child gets on top for each CPU second, so that busy neighbours do not time it out
@@ -46,6 +48,7 @@ class Child:
         self.frames = FrameBuffer(job["max_output_bytes"])
         self.ended = False
         self.status = 0
+        self.sweep = worker.sweep
 
     def cpu_s(self) -> float:
         try:
@@ -64,7 +67,7 @@ class Child:
                 time.sleep(0.001)
 
     def end(self) -> None:
-        """Kill and reap: nothing of the child is left. A child cannot fork, so there is nobody else."""
+        """Kill and reap: nothing of the child is left. With the filter a child cannot fork, so there is nobody else; without, sweep."""
         if self.fd < 0:
             return
         os.close(self.fd)
@@ -73,6 +76,8 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
             self.status = os.waitpid(self.pid, 0)[1]
             self.ended = True
+        if self.sweep is not None:
+            self.sweep()
 
 
 class Worker:
@@ -82,6 +87,7 @@ class Worker:
         self.fd = fd
         self.layers = layers
         self.filter: Filter | None = None
+        self.sweep = None
 
     def become_child(self, job: dict, first: int, read_end: int, write_end: int) -> None:
         """Never returns: shuts the last doors, runs the program, and leaves without any clean-up."""
@@ -93,26 +99,39 @@ class Worker:
                 resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_limit_s"], job["cpu_limit_s"] + 1))
             if self.filter is not None:
                 self.filter.install(os.getpid())
-            runner = Runner(write_end, job["max_output_bytes"])
+            runner = Runner(write_end, job["nonce_fd"], job["max_output_bytes"])
             suite = job.pop("suite")
             if runner.load(job.pop("code"), suite["setup"], suite["setup_first"]):
                 for ops in suite["tests"][first:]:
-                    runner.run_test(ops, job["nonce"])
+                    runner.run_test(ops)
         finally:
             os._exit(0)
 
     def serve(self) -> None:
         while True:
-            body = read_frame(self.fd)
-            if body is None:
+            job = self.read_job()
+            if job is None:
                 return
-            job = json.loads(body)
             try:
                 header, bodies = self.grade(job)
             except (OSError, MemoryError) as error:  # a fork or a pipe that the machine refused
-                header, bodies = {"id": job["id"], "infra": f"{type(error).__name__}: {error}"}, []
+                header, bodies = {"infra": f"{type(error).__name__}: {error}"}, []
+            finally:
+                os.close(job["nonce_fd"])
             head = json.dumps(header).encode()
             write_all(self.fd, pack(pack(head) + b"".join(bodies)))
+
+    def read_job(self) -> dict | None:
+        """The next job, or None when the trainer has closed. Its nonce goes straight into a pipe, once for each inline test: what stays here as a
+        variable would be in every child for its program to find."""
+        body = read_frame(self.fd)
+        if body is None:
+            return None
+        job = json.loads(body[NONCE_BYTES:])
+        job["nonce_fd"], write_end = os.pipe()
+        os.write(write_end, body[:NONCE_BYTES] * min(job["num_inline"], 1024))
+        os.close(write_end)
+        return job
 
     def grade(self, job: dict) -> tuple[dict, list[bytes]]:
         """Outcome, times and frame of every test. Forks again for the rest after a test that took the child with it."""
@@ -126,7 +145,7 @@ class Worker:
                 break
             if self.program_cpu_s >= job["program_timeout_s"] or time.monotonic() - self.program_start >= job["program_wall_s"]:
                 break
-        return {"id": job["id"], "results": results}, bodies
+        return {"results": results}, bodies
 
     def run_child(self, job: dict, results: list, bodies: list[bytes]) -> bool:
         """Collect frames from one child until it is through or dies. Appends `[outcome, message, cpu_s, wall_s, length]`; true where no test can run."""
@@ -183,7 +202,7 @@ class Worker:
                     return "end", []
                 try:
                     frames = child.frames.feed(chunk)
-                except ValueError as error:
+                except ValueError:
                     return "output", []
                 if frames:
                     return "", frames
@@ -230,7 +249,10 @@ def main() -> None:
     write_all(worker.fd, pack(json.dumps(hello).encode()))
     if refused:
         return
+    if worker.filter is None:
+        worker.sweep = sweeper(layers)
     sys.argv[:] = ["solution.py"]
+    builtins.exit = builtins.quit = sys.exit  # the `site` module, which was not imported, would have defined them
     gc.collect()
     gc.freeze()
     gc.disable()
