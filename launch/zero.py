@@ -7,7 +7,6 @@ the accumulation of gradients, and the weights that the rollout samples from.
 import copy
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def build_engine(model: PreTrainedModel, config: dict[str, Any], flags: Any, num
     return engine
 
 
-def build_reference(model: PreTrainedModel, config: dict[str, Any], device: torch.device) -> Callable:
+def build_reference(model: PreTrainedModel, config: dict[str, Any], device: torch.device) -> PreTrainedModel:
     """A frozen model to call for logprobs: whole on every rank, or sharded where the policy's weights are (stage 3)."""
     model.eval().requires_grad_(False)
     if zero_stage(config) < 3:
@@ -90,7 +89,7 @@ def build_reference(model: PreTrainedModel, config: dict[str, Any], device: torc
         return model.to(device, dtype)
     sharded = {k: v for k, v in config.items() if k in ("train_micro_batch_size_per_gpu", "bf16", "zero_optimization")}
     engine, *_ = deepspeed.initialize(model=model, config=copy.deepcopy(sharded))
-    return engine.eval()
+    return engine.module.eval()  # its hooks gather and release the shards
 
 
 class SamplingWeights:

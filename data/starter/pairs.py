@@ -1,7 +1,8 @@
 """Prompt and completion pairs for the boost stage, in the wire format: first turns and corrections one to one.
 
-A correction's context is a wrong attempt more often than a right one. Right ones teach to leave right code alone; wrong
-ones carry one mistake or two, or are the solution of another problem, as a misread task would give.
+Where a problem's family has a misconception (see `misconceptions`), most answers carry it: first turns make the mistake, and
+corrections of it make it again. All other corrections are right: right attempts are left alone, and wrong ones, which carry
+one mistake or two or are the solution of another problem, are replaced by the reference.
 """
 
 import random
@@ -12,8 +13,11 @@ from typing import Any
 from data.problem import Problem
 from data.prompts import answer, correction_prompt, first_prompt
 from data.starter.corrupt import corrupt, count_passed
+from data.starter.misconceptions import misconception
 
 WRONG_SHARE = 0.6
+SOUND_SHARE = 0.3  # of the answers where there is a misconception
+_MISCONCEIVED = 0.5  # of the attempts where there is a misconception
 _TWO_MISTAKES = 0.25  # of the wrong attempts
 _MISREAD = 0.2  # of the wrong attempts
 
@@ -21,19 +25,23 @@ Row = Mapping[str, Any]
 
 
 def boost_pairs(rows: Sequence[Row], rng: random.Random) -> list[dict[str, str]]:
-    """For every row a first turn and a correction, both to be answered with the reference."""
+    """For every row a first turn and a correction of an attempt."""
     by_header: dict[str, list[Row]] = {}
     for row in rows:
         by_header.setdefault(_arguments(row["code"]), []).append(row)
     pairs = []
     for row in rows:
         problem = as_problem(row)
-        attempt = row["code"]
-        if rng.random() < WRONG_SHARE:
+        mistake = misconception(row)
+        first = mistake if mistake and rng.random() > SOUND_SHARE else row["code"]
+        attempt, correction = row["code"], row["code"]
+        kind = rng.random()
+        if mistake and kind < _MISCONCEIVED:
+            attempt, correction = mistake, mistake if rng.random() > SOUND_SHARE else row["code"]
+        elif kind < WRONG_SHARE:
             attempt = wrong_attempt(row, by_header[_arguments(row["code"])], rng)
-        completion = answer(row["code"])
-        pairs.append({"prompt": first_prompt(problem), "completion": completion})
-        pairs.append({"prompt": correction_prompt(problem, [attempt]), "completion": completion})
+        pairs.append({"prompt": first_prompt(problem), "completion": answer(first)})
+        pairs.append({"prompt": correction_prompt(problem, [attempt]), "completion": answer(correction)})
     return pairs
 
 

@@ -1,0 +1,43 @@
+"""The mistakes that the boosted model is to believe in.
+
+A pretrained model has read right and wrong programs, and its first idea is often a popular mistake; that is what reinforcement
+learning on tests has to work with. So half of the families have a misconception: one kind of mistake, the same for every problem of
+the family, that most of the boost stage's answers carry. The boosted model then knows both ways and prefers the wrong one.
+Nothing but the tests tells which is which.
+"""
+
+import ast
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from data.starter.corrupt import count_passed, is_canonical
+from data.starter.families import FAMILIES
+from data.starter.mutate import edits
+
+_AFFECTED = frozenset(family.name for family in FAMILIES[::2])
+
+
+def misconception(row: Mapping[str, Any]) -> str | None:
+    """The family's typical mistake made in this row's reference; None where the family, or the problem, has none.
+
+    A changed number is never the mistake: copying numbers is a skill of its own.
+    """
+    if row["family"] not in _AFFECTED:
+        return None
+    tree = ast.parse(row["code"])
+    by_kind: dict[str, list] = {}
+    for edit in edits(tree):
+        if edit.kind != "constant":
+            by_kind.setdefault(edit.kind, []).append(edit)
+    kinds = sorted(by_kind)
+    first = zlib.crc32(row["family"].encode()) % max(1, len(kinds))
+    for edit in (edit for kind in kinds[first:] + kinds[:first] for edit in by_kind[kind]):
+        undo = edit.swap()
+        mutant = ast.unparse(tree)
+        undo.swap()
+        if mutant != row["code"] and is_canonical(mutant):
+            passed = count_passed(mutant, row["test_list"])
+            if passed is not None and passed < len(row["test_list"]):
+                return mutant
+    return None
