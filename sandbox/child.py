@@ -3,6 +3,7 @@
 Everything it needs is bound before the program runs, so that a program that spoils the standard library spoils at most its own values.
 """
 
+import mmap
 import os
 import sys
 import types
@@ -45,16 +46,17 @@ class Runner:
 
     def __init__(self, fd: int, nonce_fd: int, max_output_bytes: int):
         self.fd, self.nonce_fd = fd, nonce_fd
-        self.reserve = bytearray(RESERVE_BYTES)  # address space only: it is never touched
+        self.reserve = mmap.mmap(-1, RESERVE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # address space only: it is never touched
         self.encoder = Encoder(max_output_bytes)
         self.namespace = new_module().__dict__
-        for name in ("random", "numpy.random"):
-            if name in sys.modules:
-                sys.modules[name].seed()
 
     def load(self, code: str, setup: str, setup_first: bool) -> bool:
         """Execute the program. An exception ends everything: all tests have its status."""
         try:
+            if "random" in code:  # every child inherits the same state; a new one costs 2,500 bytes of the kernel's entropy
+                for name in ("random", "numpy.random"):
+                    if name in sys.modules:
+                        sys.modules[name].seed()
             if setup_first:
                 exec(compile(setup, "<setup>", "exec"), self.namespace)
             exec(compile(code, "<program>", "exec", dont_inherit=True), self.namespace)
@@ -68,7 +70,7 @@ class Runner:
 
     def report(self, error: BaseException, status: str = "") -> None:
         """Send an exception in place of values. The reserve is for saying that there is no memory left."""
-        self.reserve = None
+        self.reserve.close()
         if isinstance(error, MemoryError):
             return write_all(self.fd, OUT_OF_MEMORY)
         try:
