@@ -5,6 +5,7 @@ import difflib
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -14,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 import yaml
 from transformers import HfArgumentParser
+from transformers.utils.logging import disable_progress_bar
 
 from data.problem import DataError
 from rl.config import ConfigError
@@ -71,6 +73,9 @@ def start_logging(is_main: bool) -> None:
     logging.basicConfig(
         level=logging.INFO if is_main else logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
+    # DeepSpeed still calls collectives by names that torch has given new ones; nothing a user could act on.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    disable_progress_bar()
     for chatty in ("httpx", "urllib3", "DeepSpeed", "deepspeed"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
