@@ -1,0 +1,52 @@
+"""What a run writes: means over ranks, files, TensorBoard, and a clear word where wandb is asked for and missing."""
+
+import importlib.util
+import json
+
+import pytest
+
+from rl.config import ConfigError
+from rl.metrics import Clock, RunWriter, merge, summary_metrics
+
+
+def test_merge_weighs_attempts_not_ranks():
+    parts = [
+        {"accuracy/turn1": [1.0], "ratio": [1.0, 1.5], "tokens/sampled": [3.0, 4.0], "verdict/passed": []},
+        {"accuracy/turn1": [0.0, 0.0, 1.0], "ratio": [0.5], "tokens/sampled": [5.0], "verdict/passed": []},
+    ]
+    assert merge(parts) == {"accuracy/turn1": 0.5, "ratio/mean": 1.0, "ratio/max": 1.5, "tokens/sampled": 12.0}
+
+
+def test_summary_metrics_are_the_values():
+    summary = {"num_problems": 3, "accuracy@1": {"value": 0.5, "low": 0.1, "high": 0.9}}
+    assert summary_metrics(summary) == {"eval/accuracy@1": 0.5}
+
+
+def test_files_of_a_run(tmp_path):
+    with RunWriter(tmp_path / "run", {"seed": 1}, "tensorboard", "name", is_main=True) as writer:
+        clock = Clock()
+        clock.lap("sample_s")
+        writer.log_step(1, {"reward/turn1": 0.5, "tokens/sampled": 10.0}, clock)
+        writer.save_samples(1, [[{"problem_id": "a"}], [{"problem_id": "b"}]])
+    (row,) = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert row["step"] == 1
+    assert row["reward/turn1"] == 0.5
+    assert row["tokens/sampled_per_s"] == pytest.approx(10.0 / row["time/sample_s"])
+    assert row["time/step_s"] >= row["time/sample_s"]
+    samples = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
+    assert samples == [{"step": 1, "problem_id": "a"}, {"step": 1, "problem_id": "b"}]
+    assert json.loads((tmp_path / "run/config.json").read_text()) == {"seed": 1}
+    assert list((tmp_path / "run/tensorboard/name").glob("events.out.tfevents*"))
+
+
+def test_other_ranks_write_nothing(tmp_path):
+    with RunWriter(tmp_path / "run", {}, "tensorboard", None, is_main=False) as writer:
+        writer.log(1, {"a": 1.0})
+        writer.save_samples(1, [[{}]])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed here")
+def test_wandb_is_an_extra(tmp_path):
+    with pytest.raises(ConfigError, match="wandb is not installed; pip install"):
+        RunWriter(tmp_path, {}, "wandb", None, is_main=True)
