@@ -2,10 +2,13 @@
 
 import ast
 import collections
+import contextlib
 import hashlib
+import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +22,8 @@ from data.starter import generate as generator
 from data.starter.__main__ import main
 from data.starter.corrupt import corrupt, count_passed, is_canonical
 from data.starter.families import FAMILIES
-from data.starter.generate import generate
+from data.starter.generate import LEVEL_SHARES, generate
+from data.starter.misconceptions import misconception
 from data.starter.mutate import edits
 from data.starter.pairs import as_problem, boost_pairs
 from data.starter.verify import FailedReference, verify
@@ -34,20 +38,32 @@ def rows() -> tuple[list[dict], list[dict]]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pairs(rows: tuple[list[dict], list[dict]]) -> list[dict[str, str]]:
+    return boost_pairs(rows[0], random.Random(0))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder that the command line writes, and what it prints."""
     folder = tmp_path_factory.mktemp("starter")
-    assert main(["--output_dir", str(folder), "--num_train", "400", "--num_eval", "40"]) == 0
-    return folder
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(["--output_dir", str(folder), "--num_train", "400", "--num_eval", "40"]) == 0
+    return folder, printed.getvalue()
 
 
-def test_the_same_seed_gives_the_same_bytes_in_another_process(rows):
+@pytest.fixture(scope="module")
+def folder(made: tuple[Path, str]) -> Path:
+    return made[0]
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_process():
     script = (
         "import hashlib, json; from data.starter.generate import generate; "
-        "print(hashlib.sha256(json.dumps(generate(1200, 200, 0)).encode()).hexdigest())"
+        "print(hashlib.sha256(json.dumps(generate(300, 60, 0)).encode()).hexdigest())"
     )
     environment = os.environ | {"PYTHONHASHSEED": "77", "PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert result.stdout.strip() == hashlib.sha256(json.dumps(rows).encode()).hexdigest(), result.stderr
+    assert result.stdout.strip() == hashlib.sha256(json.dumps(generate(300, 60, 0)).encode()).hexdigest(), result.stderr
     assert generate(30, 10, seed=1) != generate(30, 10, seed=2)
 
 
@@ -87,10 +103,24 @@ def test_families_and_their_levels(rows):
     names = [family.name for family in FAMILIES]
     assert len(set(names)) == len(names)
     assert len(names) >= 30
+    assert {family.group for family in FAMILIES} == {"number", "list", "string", "words", "dictionary", "condition"}
     assert {row["family"] for row in rows[0]} == {row["family"] for row in rows[1]} == set(names)
-    assert sum(family.level > 1 for family in FAMILIES) >= 12
     levels = {family.name: family.level for family in FAMILIES}
+    assert set(levels.values()) == set(LEVEL_SHARES) == {1, 2}
+    chains = [family.slots for family in FAMILIES if family.level == 2]
+    assert len(chains) >= 9
+    assert sum(len(first) * len(second) for first, second in chains) >= 200  # knowing each step is not knowing each chain
     assert all(len(row["code"].splitlines()) == 1 + levels[row["family"]] for row in rows[0])
+    for level, share in LEVEL_SHARES.items():
+        assert abs(sum(levels[row["family"]] == level for row in rows[0]) / len(rows[0]) - share) < 0.05
+
+
+def test_every_step_has_what_its_place_asks_for():
+    for family in FAMILIES:
+        for position, slot in enumerate(family.slots):
+            for step in slot:
+                assert (step.then and step.new_then) if position else (step.alone and step.new_alone), (family.name, step.name)
+                assert position == 0 or all(first.gives == step.takes for first in family.slots[0]), family.name
 
 
 def test_asking_for_more_problems_than_there_are(monkeypatch):
@@ -160,25 +190,84 @@ def test_kinds_of_mistakes(mistake):
     assert mistake in found
 
 
-def test_boost_pairs_in_the_wire_format(rows):
+def test_misconceptions_of_every_other_family(rows):
+    with_mistake, total = collections.Counter(), collections.Counter()
+    for row in rows[0]:
+        mistake = misconception(row)
+        total[row["family"]] += 1
+        if mistake is not None:
+            with_mistake[row["family"]] += 1
+            assert mistake != row["code"] and is_canonical(mistake)
+            assert count_passed(mistake, row["test_list"]) < 3
+            assert mistake.splitlines()[0] == row["code"].splitlines()[0]
+            assert numbers_in(mistake) - {"0"} <= numbers_in(row["code"]), (row["code"], mistake)
+    affected = {family.name for family in FAMILIES[::2]}
+    assert set(with_mistake) == affected
+    assert all(with_mistake[name] > 0.9 * total[name] for name in affected)
+    assert 0.40 < sum(with_mistake.values()) / len(rows[0]) < 0.55
+
+
+def test_misconceptions_are_the_same_for_the_same_steps(rows):
+    mistakes = collections.defaultdict(collections.Counter)
+    for row in rows[0]:
+        if (mistake := misconception(row)) is not None:
+            mistakes[row["family"], steps_of(row["code"])][steps_of(mistake)] += 1
+    usual = sum(max(counts.values()) for counts in mistakes.values())
+    assert usual / sum(counts.total() for counts in mistakes.values()) > 0.95
+
+
+def numbers_in(code: str) -> set[str]:
+    return set(re.findall(r"\d+", code))
+
+
+def steps_of(code: str) -> str:
+    """The function's body without its parameters."""
+    return re.sub(r"\d+|'\w+'", "#", code.split("\n", 1)[1])
+
+
+def test_boost_pairs_in_the_wire_format(rows, pairs):
     train_rows = rows[0]
-    pairs = boost_pairs(train_rows, random.Random(0))
-    assert pairs == boost_pairs(train_rows, random.Random(0))
-    num_wrong = 0
+    assert len(pairs) == 2 * len(train_rows)
+    assert boost_pairs(train_rows[:200], random.Random(5)) == boost_pairs(train_rows[:200], random.Random(5))
     for row, first, correction in zip(train_rows, pairs[::2], pairs[1::2]):
         tests = "\n".join(row["test_list"])
         assert first["prompt"] == (
             f"You are an expert Python programmer, and here is your task: {row['text']} "
             f"Your code should pass these tests:\n\n{tests}\n\n[BEGIN]\n"
         )
-        assert first["completion"] == correction["completion"] == row["code"] + "\n[DONE]"
         assert correction["prompt"].startswith(first["prompt"])
         attempt, suffix = correction["prompt"][len(first["prompt"]) :].split("\n[DONE]")
         assert suffix == correction_suffix()
-        assert is_canonical(attempt)
-        num_wrong += attempt != row["code"]
-        assert attempt == row["code"] or count_passed(attempt, row["test_list"]) < 3
-    assert 0.55 < num_wrong / len(train_rows) < 0.65
+        for program in (
+            attempt,
+            first["completion"].removesuffix("\n[DONE]"),
+            correction["completion"].removesuffix("\n[DONE]"),
+        ):
+            assert is_canonical(program)
+            assert program == row["code"] or count_passed(program, row["test_list"]) < 3
+        assert first["completion"].count("\n[DONE]") == correction["completion"].count("\n[DONE]") == 1
+
+
+def test_which_boost_answers_are_right(rows, pairs):
+    train_rows = rows[0]
+    num_affected = num_mistaken = 0
+    attempts, corrected = collections.Counter(), collections.Counter()
+    for row, first, correction in zip(train_rows, pairs[::2], pairs[1::2]):
+        mistake = misconception(row)
+        reference, mistake = answer(row["code"]), mistake and answer(mistake)
+        assert first["completion"] in (reference, mistake) and correction["completion"] in (reference, mistake)
+        num_affected += mistake is not None
+        num_mistaken += first["completion"] == mistake
+        attempt = correction["prompt"][len(first["prompt"]) :].removesuffix(correction_suffix())
+        kind = "right" if attempt == reference else "misconceived" if attempt == mistake else "otherwise wrong"
+        attempts[kind] += 1
+        corrected[kind] += correction["completion"] == reference
+    assert 0.65 < num_mistaken / num_affected < 0.75
+    assert 0.45 < attempts["misconceived"] / num_affected < 0.60
+    assert 0.55 < 1 - attempts["right"] / len(train_rows) < 0.65
+    assert corrected["right"] == attempts["right"]
+    assert corrected["otherwise wrong"] == attempts["otherwise wrong"] > 200
+    assert 0.25 < corrected["misconceived"] / attempts["misconceived"] < 0.40
 
 
 def test_references_pass_in_the_sandbox(rows):
@@ -200,6 +289,13 @@ def test_command_line_writes_readable_files_and_is_idempotent(folder, capsys):
     assert main(["--output_dir", str(folder), "--num_train", "400", "--num_eval", "40"]) == 0
     assert "up to date" in capsys.readouterr().out
     assert (folder / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_command_line_reports_the_share_of_misconceptions(made):
+    folder, printed = made
+    train_rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    share = sum(misconception(row) is not None for row in train_rows) / len(train_rows)
+    assert f"training problems with a misconception: {share:.0%}\n" in printed
 
 
 def test_command_line_refuses_bad_counts(tmp_path, capsys):

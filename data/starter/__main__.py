@@ -20,6 +20,7 @@ from typing import Any
 from data.starter.corrupt import corrupt, count_passed
 from data.starter.families import FAMILIES
 from data.starter.generate import generate
+from data.starter.misconceptions import misconception
 from data.starter.pairs import boost_pairs
 from data.starter.verify import verify
 from sandbox.pool import SandboxUnavailable
@@ -111,6 +112,8 @@ def _report(output_dir: Path, train_rows: list[dict], eval_rows: list[dict], pai
         names = {name for name, kind in kinds.items() if kind == (group, level)}
         counts = [sum(row["family"] in names for row in rows) for rows in (train_rows, eval_rows)]
         print(f"{group:<12}{level:>6}{len(names):>10}{counts[0]:>8}{counts[1]:>6}")
+    share = sum(misconception(row) is not None for row in train_rows) / len(train_rows)
+    print(f"training problems with a misconception: {share:.0%}")
     sizes = {key: statistics.median(len(pair[key]) for pair in pairs) for key in ("prompt", "completion")}
     print(f"median characters: prompt {sizes['prompt']:.0f}, completion {sizes['completion']:.0f}")
     rng = random.Random(0)

@@ -55,6 +55,12 @@ def count_passed(code: str, tests: Sequence[str]) -> int | None:
     return passed
 
 
+def is_wrong(code: str, tests: Sequence[str]) -> bool:
+    """Whether one of our own programs is well typed and fails a test."""
+    passed = count_passed(code, tests)
+    return passed is not None and passed < len(tests)
+
+
 def _kinds_in_turn(known: Sequence[Edit], rng: random.Random) -> list[Edit]:
     """All edits in random order, every kind of mistake as likely to come first as any other."""
     by_kind: dict[str, list[Edit]] = {}

@@ -1,9 +1,9 @@
 """The mistakes that the boosted model is to believe in.
 
-A pretrained model has read right and wrong programs, and its first idea is often a popular mistake; that is what reinforcement
-learning on tests has to work with. So half of the families have a misconception: one kind of mistake, the same for every problem of
-the family, that most of the boost stage's answers carry. The boosted model then knows both ways and prefers the wrong one.
-Nothing but the tests tells which is which.
+A pretrained model has read right and wrong programs, and its first idea is often a popular mistake; that is what
+reinforcement learning on tests has to work with. So half of the families, those at even positions, have a misconception:
+one kind of mistake, the same wherever the family's steps are the same, that most of the boost stage's answers carry. The
+boosted model then knows both ways and prefers the wrong one. Nothing but the tests tells which is which.
 """
 
 import ast
@@ -11,9 +11,9 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from data.starter.corrupt import count_passed, is_canonical
+from data.starter.corrupt import is_canonical, is_wrong
 from data.starter.families import FAMILIES
-from data.starter.mutate import edits
+from data.starter.mutate import Edit, edits
 
 _AFFECTED = frozenset(family.name for family in FAMILIES[::2])
 
@@ -26,7 +26,7 @@ def misconception(row: Mapping[str, Any]) -> str | None:
     if row["family"] not in _AFFECTED:
         return None
     tree = ast.parse(row["code"])
-    by_kind: dict[str, list] = {}
+    by_kind: dict[str, list[Edit]] = {}
     for edit in edits(tree):
         if edit.kind != "constant":
             by_kind.setdefault(edit.kind, []).append(edit)
@@ -36,8 +36,6 @@ def misconception(row: Mapping[str, Any]) -> str | None:
         undo = edit.swap()
         mutant = ast.unparse(tree)
         undo.swap()
-        if mutant != row["code"] and is_canonical(mutant):
-            passed = count_passed(mutant, row["test_list"])
-            if passed is not None and passed < len(row["test_list"]):
-                return mutant
+        if is_canonical(mutant) and is_wrong(mutant, row["test_list"]):
+            return mutant
     return None

@@ -46,7 +46,7 @@ def edits(tree: ast.Module) -> list[Edit]:
             found += _slice_edits(node)
         elif isinstance(node, ast.IfExp):
             found.append(Edit("branch", ((node, "body", node.orelse), (node, "orelse", node.body))))
-    return found + _variable_edits(function)
+    return found
 
 
 def _constants(tree: ast.Module) -> tuple[list[int], list[str]]:
@@ -85,7 +85,6 @@ _COMPARISONS: dict[type, tuple[type, ...]] = {
     ast.LtE: (ast.Lt, ast.GtE),
     ast.Eq: (ast.NotEq,),
     ast.NotEq: (ast.Eq,),
-    ast.In: (ast.NotIn,),
 }
 _CALLS: dict[str, tuple[str, ...]] = {
     "sum": ("max", "len"),
@@ -94,24 +93,20 @@ _CALLS: dict[str, tuple[str, ...]] = {
     "len": ("sum", "max"),
     "sorted": ("list",),
 }
-_METHODS = {"startswith": "endswith", "endswith": "startswith", "values": "keys", "upper": "lower"}
+_METHODS = {"values": "keys"}
 
 
 def _operator_edits(node: ast.BinOp) -> list[Edit]:
-    is_sequence = _is_sequence(node.left) or _is_sequence(node.right)
-    other_ops = () if is_sequence else _OPERATORS.get(type(node.op), ())
-    found = [Edit("operator", ((node, "op", op()),)) for op in other_ops]
-    if is_sequence or isinstance(node.op, (ast.Sub, ast.Mod, ast.FloorDiv)):
+    found = [Edit("operator", ((node, "op", op()),)) for op in _OPERATORS.get(type(node.op), ())]
+    if isinstance(node.op, (ast.Sub, ast.Mod, ast.FloorDiv)):
         found.append(Edit("operands", ((node, "left", node.right), (node, "right", node.left))))
     return found
 
 
 def _comparison_edits(node: ast.Compare) -> list[Edit]:
-    found = []
-    for position, op in enumerate(node.ops):
-        for other in _COMPARISONS.get(type(op), ()):
-            found.append(Edit("comparison", ((node, "ops", [*node.ops[:position], other(), *node.ops[position + 1 :]]),)))
-    if len(node.ops) == 1 and isinstance(node.ops[0], (ast.Gt, ast.Lt)) and isinstance(node.left, ast.Name):
+    """Mistakes in a comparison of two values; references hold no longer ones."""
+    found = [Edit("comparison", ((node, "ops", [other()]),)) for other in _COMPARISONS.get(type(node.ops[0]), ())]
+    if isinstance(node.ops[0], (ast.Gt, ast.Lt)) and isinstance(node.left, ast.Name):
         remainder = ast.copy_location(ast.BinOp(node.left, ast.Mod(), node.comparators[0]), node)
         zero = ast.copy_location(ast.Constant(0), node)
         found.append(Edit("condition", ((node, "left", remainder), (node, "ops", [ast.Eq()]), (node, "comparators", [zero]))))
@@ -151,17 +146,3 @@ def _body_edits(function: ast.FunctionDef) -> Iterator[tuple[str, tuple[Change, 
     if len(body) > 1:
         kept = ast.copy_location(ast.Return(body[-2].value), body[-2])
         yield "drop", ((function, "body", [*body[:-2], kept]),)
-
-
-def _variable_edits(function: ast.FunctionDef) -> list[Edit]:
-    names = [argument.arg for argument in function.args.args]
-    if len(names) < 2:
-        return []
-    uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in names]
-    return [Edit("variable", ((node, "id", other),)) for node in uses for other in names if other != node.id]
-
-
-def _is_sequence(node: ast.AST) -> bool:
-    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    is_slice = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice)
-    return is_text or is_slice or isinstance(node, ast.List)

@@ -1,7 +1,7 @@
 """Prompt and completion pairs for the boost stage, in the wire format: first turns and corrections one to one.
 
-Where a problem's family has a misconception (see `misconceptions`), most answers carry it: first turns make the mistake, and
-corrections of it make it again. All other corrections are right: right attempts are left alone, and wrong ones, which carry
+Where a problem has a misconception (see `misconceptions`), most answers carry it: first turns make the mistake, and
+corrections of it make it again. All other answers are right: right attempts are left alone, and wrong ones, which carry
 one mistake or two or are the solution of another problem, are replaced by the reference.
 """
 
@@ -12,14 +12,14 @@ from typing import Any
 
 from data.problem import Problem
 from data.prompts import answer, correction_prompt, first_prompt
-from data.starter.corrupt import corrupt, count_passed
+from data.starter.corrupt import corrupt, is_wrong
 from data.starter.misconceptions import misconception
 
-WRONG_SHARE = 0.6
-SOUND_SHARE = 0.3  # of the answers where there is a misconception
+_WRONG = 0.6  # of the attempts, misconceived ones included
+_SOUND = 0.3  # of the answers where there is a misconception
 _MISCONCEIVED = 0.5  # of the attempts where there is a misconception
-_TWO_MISTAKES = 0.25  # of the wrong attempts
-_MISREAD = 0.2  # of the wrong attempts
+_TWO_MISTAKES = 0.25  # of the other wrong attempts
+_MISREAD = 0.2  # of the other wrong attempts
 
 Row = Mapping[str, Any]
 
@@ -33,12 +33,12 @@ def boost_pairs(rows: Sequence[Row], rng: random.Random) -> list[dict[str, str]]
     for row in rows:
         problem = as_problem(row)
         mistake = misconception(row)
-        first = mistake if mistake and rng.random() > SOUND_SHARE else row["code"]
+        first = mistake if mistake and rng.random() > _SOUND else row["code"]
         attempt, correction = row["code"], row["code"]
         kind = rng.random()
         if mistake and kind < _MISCONCEIVED:
-            attempt, correction = mistake, mistake if rng.random() > SOUND_SHARE else row["code"]
-        elif kind < WRONG_SHARE:
+            attempt, correction = mistake, mistake if rng.random() > _SOUND else row["code"]
+        elif kind < _WRONG:
             attempt = wrong_attempt(row, by_header[_arguments(row["code"])], rng)
         pairs.append({"prompt": first_prompt(problem), "completion": answer(first)})
         pairs.append({"prompt": correction_prompt(problem, [attempt]), "completion": answer(correction)})
@@ -56,7 +56,7 @@ def wrong_attempt(row: Row, others: Sequence[Row], rng: random.Random) -> str:
     if kind < _MISREAD:
         other = rng.choice(others)["code"]
         misread = _name(row["code"]) + other[other.index("(") :]
-        if _fails(misread, row):
+        if is_wrong(misread, row["test_list"]):
             return misread
     attempt = corrupt(row, rng)
     if attempt is None:
@@ -64,11 +64,6 @@ def wrong_attempt(row: Row, others: Sequence[Row], rng: random.Random) -> str:
     if kind > 1 - _TWO_MISTAKES:
         return corrupt({**row, "code": attempt}, rng) or attempt
     return attempt
-
-
-def _fails(code: str, row: Row) -> bool:
-    passed = count_passed(code, row["test_list"])
-    return passed is not None and passed < len(row["test_list"])
 
 
 def _name(code: str) -> str:

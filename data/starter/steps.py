@@ -3,7 +3,7 @@
 A step stands `alone` (or first) in a problem's text, naming its object ("the list"), or it follows another step
 (`then`), speaking of "each", "those", "the result". The `new_*` phrases appear in evaluation problems only; they
 recombine words that other phrases use, so a model without any pretraining can know every word of them.
-Placeholders {a}, {b}, {c} stand for the parameters in phrases and in code alike, both written with repr.
+Placeholders {a} and {b} stand for the parameters in phrases and in code alike, both written with repr.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Param = int | str
 Words = tuple[str, ...]
 
 # The variable that holds a value of each type; solutions always use the same one.
-VARIABLES = {"numbers": "xs", "word": "s", "words": "ws", "table": "d", "number": "n", "pair": "n, m"}
+VARIABLES = {"numbers": "xs", "word": "s", "words": "ws", "table": "d", "number": "n"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Step:
 
 
 def fill(template: str, params: Sequence[Param]) -> str:
-    """The template with {a}, {b}, {c} replaced by the parameters as Python literals."""
-    for letter, value in zip("abc", params):
+    """The template with {a} and {b} replaced by the parameters as Python literals."""
+    for letter, value in zip("ab", params):
         template = template.replace("{" + letter + "}", repr(value))
     return template
 

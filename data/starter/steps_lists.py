@@ -1,4 +1,4 @@
-"""Steps on a list of numbers that look at every element: change it, replace it, keep it or not."""
+"""Steps on a list of numbers: change or keep every element, take a part, order the list, reduce it to one number."""
 
 from data.starter.steps import Step, Words
 
@@ -16,10 +16,22 @@ def _keep(name: str, condition: str, kinds: Words, which: str) -> Step:
         kinds,
         (f"keep the numbers of the list that are {which}", f"find the elements of the list which are {which}"),
         (f"keep the elements of the list which are {which}",),
-        (f"keep those that are {which}", f"keep the {which} ones" if not kinds else f"keep only those {which}"),
+        (f"keep those that are {which}", f"keep only those {which}"),
         (f"find those that are {which}",),
         which=which,
     )
+
+
+def _part(name: str, code: str, alone: Words, new_alone: str, then: Words, new_then: str) -> Step:
+    return Step(name, "numbers", "numbers", code, ("count",), alone, (new_alone,), then, (new_then,))
+
+
+def _order(name: str, code: str, alone: Words, new_alone: str) -> Step:
+    return Step(name, "numbers", "numbers", code, alone=alone, new_alone=(new_alone,))
+
+
+def _reduce(name: str, code: str, noun: str, then: Words, new_then: str) -> Step:
+    return Step(name, "numbers", "number", code, then=then, new_then=(new_then,), noun=noun)
 
 
 CHANGES = (
@@ -90,31 +102,6 @@ CHANGES = (
         "limit all of them to at least {a}",
     ),
 )
-
-REPLACES = (
-    _change(
-        "replace",
-        "{b} if x == {a} else x",
-        ("bound", "bound"),
-        ("replace every {a} in the list by {b}", "change all elements of the list that equal {a} to {b}"),
-        "change every {a} in the list to {b}",
-        ("replace every {a} by {b}", "change every {a} to {b}"),
-        "change those that equal {a} to {b}",
-    ),
-    _change(
-        "shift_above",
-        "x + {b} if x > {a} else x",
-        ("bound", "shift"),
-        (
-            "add {b} to the numbers in the list greater than {a}",
-            "increase those elements of the list greater than {a} by {b}",
-        ),
-        "increase the numbers in the list greater than {a} by {b}",
-        ("add {b} to those greater than {a}", "increase those greater than {a} by {b}"),
-        "increase the numbers greater than {a} by {b}",
-    ),
-)
-
 KEEPS = (
     _keep("greater", "x > {a}", ("bound",), "greater than {a}"),
     _keep("smaller", "x < {a}", ("bound",), "smaller than {a}"),
@@ -124,7 +111,75 @@ KEEPS = (
     _keep("indivisible", "x % {a} != 0", ("divisor",), "not divisible by {a}"),
     _keep("different", "x != {a}", ("bound",), "not equal to {a}"),
 )
-PARITIES = (
-    _keep("even", "x % 2 == 0", (), "even"),
-    _keep("odd", "x % 2 == 1", (), "odd"),
+PARTS = (
+    _part(
+        "first",
+        "xs[:{a}]",
+        ("return the first {a} elements of the list", "take the first {a} numbers of the list"),
+        "return the first {a} numbers of the list",
+        ("take the first {a}", "return the first {a} of them"),
+        "return the first {a}",
+    ),
+    _part(
+        "last",
+        "xs[-{a}:]",
+        ("return the last {a} elements of the list", "take the last {a} numbers of the list"),
+        "return the last {a} numbers of the list",
+        ("take the last {a}", "return the last {a} of them"),
+        "return the last {a}",
+    ),
+    _part(
+        "skip",
+        "xs[{a}:]",
+        ("remove the first {a} elements of the list", "skip the first {a} numbers of the list"),
+        "skip the first {a} elements of the list",
+        ("remove the first {a}", "skip the first {a} of them"),
+        "skip the first {a}",
+    ),
+    _part(
+        "drop_end",
+        "xs[:-{a}]",
+        ("remove the last {a} elements of the list", "skip the last {a} numbers of the list"),
+        "skip the last {a} elements of the list",
+        ("remove the last {a}", "skip the last {a} of them"),
+        "skip the last {a}",
+    ),
+)
+ORDERS = (
+    _order(
+        "ascending",
+        "sorted(xs)",
+        ("sort the list", "sort the numbers of the list in ascending order"),
+        "sort the list in ascending order",
+    ),
+    _order(
+        "descending",
+        "sorted(xs, reverse=True)",
+        ("sort the list in descending order", "sort the numbers of the list in descending order"),
+        "sort the elements of the list in descending order",
+    ),
+    _order(
+        "backwards",
+        "xs[::-1]",
+        ("reverse the list", "reverse the order of the list"),
+        "reverse the elements of the list",
+    ),
+)
+REDUCES = (
+    _reduce("sum", "sum(xs)", "the sum of the numbers", ("return their sum", "find the sum of them"), "find their sum"),
+    _reduce("count", "len(xs)", "the count of the numbers", ("return their count", "count them"), "find their count"),
+    _reduce(
+        "largest",
+        "max(xs)",
+        "the largest of the numbers",
+        ("return the largest", "find the largest of them"),
+        "return the largest of them",
+    ),
+    _reduce(
+        "smallest",
+        "min(xs)",
+        "the smallest of the numbers",
+        ("return the smallest", "find the smallest of them"),
+        "return the smallest of them",
+    ),
 )

@@ -10,27 +10,21 @@ from typing import Any
 
 from data.starter.steps import Param, Step
 
-AFFIXES = "ab art bus cat day den dog en est ful go hut ing job ly man net on pen red sun ten up way".split()
 KEYS = "age bag box car cup egg fan gold hat ice jar key lamp map nut oil pot rice salt tea".split()
 WORDS = (
     "ant bee cow dot elm fig gem hen ink jam bird cake desk fish goat lion moon nest pear rain apple bread camel "
     "dance eagle house lemon night piano river table uncle world banana coffee forest garden island letter planet "
     "school silver summer window winter blanket kitchen picture teacher ax ox"
 ).split()
-LETTERS = "abcdeghilmnoprstuw"
 
 DOMAINS: dict[str, Sequence[Param]] = {
     "shift": range(1, 51),
     "bound": range(2, 51),
-    "low": range(2, 21),
-    "high": range(21, 61),
     "factor": range(2, 13),
     "divisor": range(2, 10),
     "count": range(1, 5),
     "chars": range(1, 6),
     "length": range(3, 7),
-    "letter": LETTERS,
-    "affix": AFFIXES,
     "key": KEYS,
 }
 
@@ -49,14 +43,12 @@ def draw_arguments(rng: random.Random, takes: str, params: Sequence[Param]) -> t
     texts = [value for value in params if isinstance(value, str)]
     if takes == "number":
         return (_number(rng, anchors),)
-    if takes == "pair":
-        return rng.randint(1, 12), rng.randint(1, 12)
     if takes == "numbers":
         return ([_number(rng, anchors) for _ in range(rng.choice((3, 4, 4, 5)))],)
     if takes == "word":
-        return (_word(rng, texts),)
+        return (rng.choice(WORDS),)
     if takes == "words":
-        return ([_word(rng, texts) for _ in range(rng.choice((2, 3, 3)))],)
+        return ([rng.choice(WORDS) for _ in range(rng.choice((2, 3, 3)))],)
     keys = rng.sample(KEYS, rng.choice((2, 3)))
     if texts and texts[0] not in keys and rng.random() < 0.6:
         keys[rng.randrange(len(keys))] = texts[0]
@@ -80,17 +72,3 @@ def _number(rng: random.Random, anchors: Sequence[int]) -> int:
     if choice < 0.75:
         return max(0, anchor + rng.choice((-1, 0, 0, 1)))
     return anchor * rng.randint(1, 3) if anchor < 20 else anchor + rng.randint(2, 9)
-
-
-def _word(rng: random.Random, texts: Sequence[str]) -> str:
-    word = rng.choice(WORDS)
-    if not texts or rng.random() < 0.3:
-        return word
-    text = rng.choice(texts)
-    if len(text) > 1:
-        return word
-    with_letter = [word for word in WORDS if text in word]
-    edge = rng.random()
-    if edge < 0.25:
-        return text + word
-    return word + text if edge < 0.5 else rng.choice(with_letter or [text + word])
