@@ -16,7 +16,8 @@ from data.starter.corrupt import corrupt, is_wrong
 from data.starter.misconceptions import misconception
 
 _WRONG = 0.6  # of the attempts, misconceived ones included
-_SOUND = 0.3  # of the answers where there is a misconception
+_SOUND = 0.3  # of the first turns where there is a misconception
+_CORRECTED = 0.15  # of the corrections of a misconceived attempt; untrained small models leave most wrong attempts as they are
 _MISCONCEIVED = 0.5  # of the attempts where there is a misconception
 _TWO_MISTAKES = 0.25  # of the other wrong attempts
 _MISREAD = 0.2  # of the other wrong attempts
@@ -37,7 +38,7 @@ def boost_pairs(rows: Sequence[Row], rng: random.Random) -> list[dict[str, str]]
         attempt, correction = row["code"], row["code"]
         kind = rng.random()
         if mistake and kind < _MISCONCEIVED:
-            attempt, correction = mistake, mistake if rng.random() > _SOUND else row["code"]
+            attempt, correction = mistake, mistake if rng.random() > _CORRECTED else row["code"]
         elif kind < _WRONG:
             attempt = wrong_attempt(row, by_header[_arguments(row["code"])], rng)
         pairs.append({"prompt": first_prompt(problem), "completion": answer(first)})
