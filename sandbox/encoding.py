@@ -1,7 +1,8 @@
 """Values to tagged JSON, inside the child.
 
-Plain data only, and by exact builtin type: a subclass is sent as its base value, taken with the base type's own methods, so that what a program
-overrides on it is never asked. Everything else is opaque: `{"o": type name}`. Lists are JSON arrays; other containers carry a one-letter tag.
+Plain data only, and by exact builtin type: a subclass is sent as its base value, taken with the base type's own methods, so
+that what a program overrides on it is never asked. Everything else is opaque: `{"o": type name}`. Lists are JSON arrays;
+other containers carry a one-letter tag.
 
     t tuple   s set   f frozenset   d dict   b bytes   y bytearray   i large int   c complex   r range   D Decimal   F Fraction
     g an iterator that a wrapper such as `list(...)` of the test consumes   o opaque
@@ -133,7 +134,19 @@ def _fraction(encoder: Encoder, value: Fraction, depth: int) -> object:
 
 
 ENCODE = {
-    int: _int, float: _float, str: _str, bytes: _bytes, bytearray: _bytearray, list: _list, tuple: _tuple, set: _set,
-    frozenset: _frozenset, dict: _dict, complex: _complex, range: _range, Decimal: _decimal, Fraction: _fraction,
+    int: _int,
+    float: _float,
+    str: _str,
+    bytes: _bytes,
+    bytearray: _bytearray,
+    list: _list,
+    tuple: _tuple,
+    set: _set,
+    frozenset: _frozenset,
+    dict: _dict,
+    complex: _complex,
+    range: _range,
+    Decimal: _decimal,
+    Fraction: _fraction,
 }
 PLAIN = (*ENCODE, type(None))

@@ -15,7 +15,7 @@ def write_all(fd: int, data: bytes) -> None:
     """Write everything, however the kernel cuts it."""
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view):]
+        view = view[os.write(fd, view) :]
 
 
 def read_exactly(fd: int, num_bytes: int) -> bytes | None:
@@ -53,7 +53,7 @@ class FrameBuffer:
             end = start + HEADER.size + length
             if len(self.data) < end:
                 break
-            frames.append(bytes(self.data[start + HEADER.size:end]))
+            frames.append(bytes(self.data[start + HEADER.size : end]))
             start = end
         del self.data[:start]
         return frames

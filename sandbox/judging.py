@@ -1,6 +1,8 @@
-"""What the judge may compute with values that came out of a hostile program: wrappers, operators and methods, each with a bound on its cost.
+"""What the judge may compute with values that came out of a hostile program: wrappers, operators and methods, each with a
+bound on its cost.
 
-A `Thunk` takes the list of a test's values and gives the value of a (sub)expression of its assert. Whatever a thunk raises makes the test not pass.
+A `Thunk` takes the list of a test's values and gives the value of a (sub)expression of its assert. Whatever a thunk raises
+makes the test not pass.
 """
 
 import ast
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
+from sandbox.approx import Approx
 from sandbox.decoding import Iterated, Opaque, TooLarge, guard_hashing
 
 Thunk = Callable[[list], object]
@@ -23,30 +26,6 @@ MAX_ITEMS = 1 << 20
 
 class Refused(Exception):
     """An operation on the returned value that is not plain arithmetic on plain data, or too large."""
-
-
-class Approx:
-    """`pytest.approx`: equal within max(relative × expected, absolute), element by element."""
-
-    def __init__(self, expected: object, rel: float | None = None, abs: float | None = None, nan_ok: bool = False):
-        self.expected, self.rel, self.abs, self.nan_ok = expected, rel, abs, nan_ok
-
-    def __eq__(self, other: object) -> bool:
-        return self.matches(self.expected, other)
-
-    __hash__ = None
-
-    def matches(self, expected: object, got: object) -> bool:
-        if isinstance(expected, dict):
-            return isinstance(got, dict) and expected.keys() == got.keys() and all(self.matches(expected[key], got[key]) for key in expected)
-        if isinstance(expected, (list, tuple)):
-            return type(got) is type(expected) and len(got) == len(expected) and all(map(self.matches, expected, got))
-        if not isinstance(expected, (int, float, complex)) or not isinstance(got, (int, float, complex)):
-            return expected == got
-        if expected != expected:
-            return self.nan_ok and got != got
-        relative = (1e-6 if self.abs is None else 0.0) if self.rel is None else self.rel
-        return expected == got or abs(expected - got) <= max(relative * abs(expected), 1e-12 if self.abs is None else self.abs) < math.inf
 
 
 def _length(value: object) -> int:
@@ -98,22 +77,72 @@ def _range(*args) -> range:
 
 
 ITERATING = {
-    "len": _length, "sorted": _plain(sorted), "list": _plain(list), "tuple": _plain(tuple), "sum": _plain(sum), "min": _plain(min), "max": _plain(max),
-    "any": _plain(any), "all": _plain(all), "set": _plain(set, hashes=True), "frozenset": _plain(frozenset, hashes=True), "dict": _plain(dict, hashes=True),
-    "Counter": _plain(Counter, hashes=True), "OrderedDict": _plain(OrderedDict, hashes=True), "reversed": lambda value: Iterated(reversed(items_of(value))),
-    "enumerate": lambda value, start=0: Iterated(enumerate(items_of(value), start)), "zip": lambda *args: Iterated(zip(*map(items_of, args))),
+    "len": _length,
+    "sorted": _plain(sorted),
+    "list": _plain(list),
+    "tuple": _plain(tuple),
+    "sum": _plain(sum),
+    "min": _plain(min),
+    "max": _plain(max),
+    "any": _plain(any),
+    "all": _plain(all),
+    "set": _plain(set, hashes=True),
+    "frozenset": _plain(frozenset, hashes=True),
+    "dict": _plain(dict, hashes=True),
+    "Counter": _plain(Counter, hashes=True),
+    "OrderedDict": _plain(OrderedDict, hashes=True),
+    "reversed": lambda value: Iterated(reversed(items_of(value))),
+    "enumerate": lambda value, start=0: Iterated(enumerate(items_of(value), start)),
+    "zip": lambda *args: Iterated(zip(*map(items_of, args))),
 }
 TEXT = {"str": _text(str), "repr": _text(repr)}
 SCALAR = {
-    "abs": abs, "round": round, "int": _int, "float": float, "bool": bool, "complex": complex, "ord": ord, "chr": chr, "divmod": divmod, "hex": hex,
-    "bin": bin, "oct": oct, "bytes": lambda value=b"", *args: bytes(value if isinstance(value, str) else items_of(value), *args), "type": type,
-    "isinstance": isinstance, "range": _range, "Decimal": Decimal, "Fraction": Fraction,
+    "abs": abs,
+    "round": round,
+    "int": _int,
+    "float": float,
+    "bool": bool,
+    "complex": complex,
+    "ord": ord,
+    "chr": chr,
+    "divmod": divmod,
+    "hex": hex,
+    "bin": bin,
+    "oct": oct,
+    "bytes": lambda value=b"", *args: bytes(value if isinstance(value, str) else items_of(value), *args),
+    "type": type,
+    "isinstance": isinstance,
+    "range": _range,
+    "Decimal": Decimal,
+    "Fraction": Fraction,
 }
-TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict, "set": set, "frozenset": frozenset,
-         "bytes": bytes, "complex": complex, "object": object, "len": len, "abs": abs, "range": range}
+TYPES = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "bool": bool,
+    "list": list,
+    "tuple": tuple,
+    "dict": dict,
+    "set": set,
+    "frozenset": frozenset,
+    "bytes": bytes,
+    "complex": complex,
+    "object": object,
+    "len": len,
+    "abs": abs,
+    "range": range,
+}
 CALLS = {**ITERATING, **TEXT, **SCALAR}
-MODULES = {"math": math, "cmath": cmath, "sys": sys, "fractions": {"Fraction": Fraction}, "decimal": {"Decimal": Decimal},
-           "collections": {"Counter": CALLS["Counter"], "OrderedDict": CALLS["OrderedDict"]}, "pytest": {"approx": Approx}}
+MODULES = {
+    "math": math,
+    "cmath": cmath,
+    "sys": sys,
+    "fractions": {"Fraction": Fraction},
+    "decimal": {"Decimal": Decimal},
+    "collections": {"Counter": CALLS["Counter"], "OrderedDict": CALLS["OrderedDict"]},
+    "pytest": {"approx": Approx},
+}
 SLOW_MATH = {"factorial", "comb", "perm", "prod", "lcm", "gcd", "isqrt"}
 
 
@@ -129,11 +158,18 @@ def module_member(module: str, name: str) -> object | None:
     return getattr(members, name, None)
 
 
+STRING_METHODS = """
+    lower upper strip lstrip rstrip split startswith endswith count isdigit isalpha isupper islower index find title
+    encode splitlines
+    """
 METHODS = {
-    str: {"lower", "upper", "strip", "lstrip", "rstrip", "split", "startswith", "endswith", "count", "isdigit", "isalpha", "isupper", "islower", "index", "find",
-          "title", "encode", "splitlines"},
-    list: {"count", "index", "copy"}, tuple: {"count", "index"}, dict: {"keys", "values", "items", "get", "copy"},
-    set: {"issubset", "issuperset", "union", "copy"}, float: {"is_integer"}, bytes: {"decode", "startswith", "endswith"},
+    str: set(STRING_METHODS.split()),
+    bytes: {"decode", "startswith", "endswith"},
+    list: {"count", "index", "copy"},
+    tuple: {"count", "index"},
+    dict: {"keys", "values", "items", "get", "copy"},
+    set: {"issubset", "issuperset", "union", "copy"},
+    float: {"is_integer"},
 }
 METHOD_NAMES = frozenset().union(*METHODS.values())
 
@@ -157,7 +193,11 @@ def _power(left: object, right: object) -> object:
 
 def _times(left: object, right: object) -> object:
     for sequence, count in ((left, right), (right, left)):
-        if isinstance(sequence, (str, bytes, list, tuple, bytearray)) and isinstance(count, int) and len(sequence) * count > MAX_ITEMS:
+        if (
+            isinstance(sequence, (str, bytes, list, tuple, bytearray))
+            and isinstance(count, int)
+            and len(sequence) * count > MAX_ITEMS
+        ):
             raise Refused
     if _bits(left) + _bits(right) > 1 << 20:
         raise Refused
@@ -180,14 +220,30 @@ def _bounded(function: Callable) -> Callable:
 
 
 BINARY = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: _times, ast.Div: _bounded(operator.truediv), ast.FloorDiv: _bounded(operator.floordiv),
-    ast.Mod: _bounded(operator.mod), ast.Pow: _power, ast.LShift: _shift, ast.RShift: operator.rshift, ast.BitOr: operator.or_,
-    ast.BitAnd: operator.and_, ast.BitXor: operator.xor,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: _times,
+    ast.Div: _bounded(operator.truediv),
+    ast.FloorDiv: _bounded(operator.floordiv),
+    ast.Mod: _bounded(operator.mod),
+    ast.Pow: _power,
+    ast.LShift: _shift,
+    ast.RShift: operator.rshift,
+    ast.BitOr: operator.or_,
+    ast.BitAnd: operator.and_,
+    ast.BitXor: operator.xor,
 }
 UNARY = {ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert}
 COMPARE = {
-    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.Is: operator.is_, ast.IsNot: operator.is_not, ast.In: lambda left, right: operator.contains(right, left),
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda left, right: operator.contains(right, left),
     ast.NotIn: lambda left, right: not operator.contains(right, left),
 }
 
@@ -200,12 +256,17 @@ def is_true(value: object) -> bool:
 
 
 def outcome(check: Thunk, values: list) -> tuple[str, str]:
-    """Status and message of one check. Everything is caught: the values are hostile, and only the sandbox turns failures into values."""
+    """Status and message of one check. Everything is caught: the values are hostile, and only the sandbox turns failures
+    into values.
+    """
     try:
         return ("passed", "") if is_true(check(values)) else ("failed", "")
     except (Refused, TooLarge) as error:
         return "failed", str(error) or "the value is too large or not plain data"
     except RecursionError:
         return "failed", "the value is nested too deeply"
-    except Exception as error:  # what `f(x) + 1 == 2` raises where f returned None
-        return ("failed" if any(isinstance(value, Opaque) for value in values) else "error"), f"{type(error).__name__}: {error}"[:300]
+    # what `f(x) + 1 == 2` raises where f returned None
+    except Exception as error:  # noqa: BLE001 - only the sandbox turns failures into values
+        return (
+            "failed" if any(isinstance(value, Opaque) for value in values) else "error"
+        ), f"{type(error).__name__}: {error}"[:300]

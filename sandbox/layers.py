@@ -1,6 +1,7 @@
 """The layers around a worker, each put up by doing it: what fails is reported and the rest goes on.
 
-Once per worker: namespaces, an empty root, an unused user, Landlock, limits. Once per child: the CPU limit, the parent-death signal and the filter.
+Once per worker: namespaces, an empty root, an unused user, Landlock, limits. Once per child: the CPU limit, the parent-death
+signal and the filter.
 """
 
 import os
@@ -82,10 +83,11 @@ def enter_empty_root() -> None:
 
 
 def become_nobody() -> None:
-    """A user id that nothing else has, so that limits per user and signals concern this worker only. Raises OSError when not root."""
-    if os.getuid() != 0:
-        if os.geteuid() == os.getuid():
-            raise OSError(1, "not root")
+    """A user id that nothing else has, so that limits per user and signals concern this worker only. Raises OSError when
+    not root.
+    """
+    if os.geteuid() != 0:
+        raise OSError(1, "not root")
     number = os.getpid() if os.getpid() > 1 else int.from_bytes(os.urandom(2), "little")
     for base in UNUSED_UIDS:
         uid = base + (number % 40000 if base == UNUSED_UIDS[1] else int.from_bytes(os.urandom(3), "little"))
@@ -135,4 +137,3 @@ def harden(layers: Layers, memory_bytes: int) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)  # after the change of user, which clears it
     layers.put("no_new_privileges", kernel.prctl, kernel.PR_SET_NO_NEW_PRIVS, 1)
     layers.put("landlock", kernel.landlock_deny_all)
-

@@ -1,7 +1,7 @@
 """The standard library in memory: a child cannot open files, yet its program may import.
 
-The worker gathers the compiled modules into one block before it is locked in; the block is a sealed shared mapping, which a fork need not copy. C
-extensions cannot be loaded later and are imported beforehand.
+The worker gathers the compiled modules into one block before it is locked in; the block is a sealed shared mapping, which a
+fork need not copy. C extensions cannot be loaded later and are imported beforehand.
 """
 
 import importlib.abc
@@ -17,24 +17,40 @@ from sandbox.frames import write_all
 from sandbox.kernel import check, libc
 
 F_ADD_SEALS, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE = 1033, 1, 2, 4, 8
-SKIPPED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "distutils", "site-packages", "__pycache__", "pydoc_data", "venv",
-           "idle_test", "dist-packages", "config"}
-LEAN = (  # what nearly all programs import; a fork costs half of what it costs with everything below
-    "abc", "array", "bisect", "cmath", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions",
-    "functools", "heapq", "io", "itertools", "json", "keyword", "math", "numbers", "operator", "os", "random", "re", "statistics", "string", "struct",
-    "sys", "textwrap", "time", "traceback", "types", "typing", "warnings", "weakref", "gc", "errno", "builtins", "__future__", "unicodedata",
-    "encodings.ascii", "encodings.latin_1",
+SKIPPED = frozenset(
+    """
+    __pycache__ config dist-packages distutils ensurepip idle_test idlelib lib2to3 pydoc_data site-packages test tests
+    tkinter turtledemo venv
+    """.split()
 )
-WIDE = (
-    "ast", "asyncio", "base64", "binascii", "calendar", "concurrent.futures.thread",
-    "csv", "ctypes", "fcntl", "grp",
-    "hashlib", "locale", "logging", "mmap", "pickle", "platform",
-    "pprint", "pwd", "queue", "resource", "secrets", "select", "signal", "socket", "subprocess", 
-    "threading", "timeit", "unittest", "unittest.mock", "uuid", 
-    "zlib", "zoneinfo", "encodings.idna", "bz2", "lzma", "multiprocessing", "_multiprocessing", "_posixshmem",
-    "_elementtree", "sqlite3", "pyexpat", "_opcode", "_contextvars", "_lsprof", "_queue", "_uuid", "termios", "syslog", "_crypt",
+# What nearly all programs import. A fork of a worker that holds everything below costs twice as much.
+LEAN = tuple(
+    """
+    abc array bisect cmath collections collections.abc contextlib copy dataclasses datetime decimal enum fractions
+    functools heapq io itertools json keyword math numbers operator os random re statistics string struct sys textwrap
+    time traceback types typing warnings weakref gc errno builtins __future__ unicodedata encodings.ascii
+    encodings.latin_1
+    """.split()
 )
-SUBMODULES = {"numpy": ("numpy.linalg", "numpy.random", "numpy.fft", "numpy.polynomial", "numpy.ma", "numpy.lib.stride_tricks", "numpy.testing")}
+WIDE = tuple(
+    """
+    ast asyncio base64 binascii calendar concurrent.futures.thread csv ctypes fcntl grp hashlib locale logging mmap
+    pickle platform pprint pwd queue resource secrets select signal socket subprocess threading timeit unittest
+    unittest.mock uuid zlib zoneinfo encodings.idna bz2 lzma multiprocessing _multiprocessing _posixshmem _elementtree
+    sqlite3 pyexpat _opcode _contextvars _lsprof _queue _uuid termios syslog _crypt
+    """.split()
+)
+SUBMODULES = {
+    "numpy": (
+        "numpy.linalg",
+        "numpy.random",
+        "numpy.fft",
+        "numpy.polynomial",
+        "numpy.ma",
+        "numpy.lib.stride_tricks",
+        "numpy.testing",
+    )
+}
 
 
 def preload(names: tuple[str, ...]) -> list[str]:
@@ -49,13 +65,19 @@ def preload(names: tuple[str, ...]) -> list[str]:
 
 
 def compiled(path: str) -> bytes | None:
-    """The marshalled code of a source file: from its cache where that is fresh, compiled otherwise; None where it does not compile."""
+    """The marshalled code of a source file: from its cache where that is fresh, compiled otherwise; None where it does not
+    compile.
+    """
     cache = importlib.util.cache_from_source(path)
     try:
         with open(cache, "rb") as file:
             data = file.read()
         status = os.stat(path)
-        if data[:4] == importlib.util.MAGIC_NUMBER and struct.unpack_from("<III", data, 4) == (0, int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF):
+        if data[:4] == importlib.util.MAGIC_NUMBER and struct.unpack_from("<III", data, 4) == (
+            0,
+            int(status.st_mtime) & 0xFFFFFFFF,
+            status.st_size & 0xFFFFFFFF,
+        ):
             return data[16:]
     except OSError:
         pass
@@ -78,14 +100,21 @@ def gather(roots: list[tuple[str, str]]) -> dict[str, tuple[bool, str, bytes]]:
                 code = compiled(entry.path) if name else None
                 if code:
                     modules[name] = (is_package, entry.path, code)
-            elif entry.is_dir() and entry.name.isidentifier() and entry.name not in SKIPPED and os.path.exists(entry.path + "/__init__.py"):
+            elif (
+                entry.is_dir()
+                and entry.name.isidentifier()
+                and entry.name not in SKIPPED
+                and os.path.exists(entry.path + "/__init__.py")
+            ):
                 modules.update(gather([(entry.path, prefix + entry.name + ".")]))
     return modules
 
 
 def sealed(data: bytes) -> mmap.mmap | bytes:
-    """The data in memory that children share and that nobody can write again, not even by asking for the right: one program must not be able
-    to change what the next one imports. Without sealed memory it is an ordinary object, which a fork copies on write."""
+    """The data in memory that children share and that nobody can write again, not even by asking for the right: one
+    program must not be able to change what the next one imports. Without sealed memory it is an ordinary object, which
+    a fork copies on write.
+    """
     try:
         fd = os.memfd_create("library", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -118,7 +147,7 @@ class MemoryImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
     def get_code(self, fullname):
         _, _, start, length = self.index[fullname]
-        return marshal.loads(self.block[start:start + length])
+        return marshal.loads(self.block[start : start + length])
 
     def get_source(self, fullname):
         return None
@@ -128,7 +157,9 @@ class MemoryImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 def load_everything(is_lean: bool, extra: tuple[str, ...], paths: list[str]) -> list[str]:
-    """Import the usual modules and `extra` ones found on `paths`, then replace file imports by memory. Returns the extra modules that are missing."""
+    """Import the usual modules and `extra` ones found on `paths`, then replace file imports by memory. Returns the extra
+    modules that are missing.
+    """
     preload(LEAN if is_lean else LEAN + WIDE)
     sys.path.extend(path for path in paths if extra)
     names = [name for module in extra for name in (module, *SUBMODULES.get(module, ()))]

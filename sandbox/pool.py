@@ -21,7 +21,9 @@ from sandbox.verdict import Verdict, infra_verdict
 
 @dataclass(frozen=True)
 class Limits:
-    """Units: seconds of the child's CPU clock, of wall time where it says wall; MB of 2**20 bytes beyond the interpreter's own."""
+    """Units: seconds of the child's CPU clock, of wall time where it says wall; MB of 2**20 bytes beyond the interpreter's
+    own.
+    """
 
     test_timeout_s: float = 2.0
     wall_factor: float = 3.0
@@ -46,13 +48,21 @@ class SandboxUnavailable(RuntimeError):
 
 
 class SandboxPool:
-    """Workers that run programs and a judge that compares their values. Raises SandboxUnavailable without seccomp, unless `allow_unsafe`.
+    """Workers that run programs and a judge that compares their values. Raises SandboxUnavailable without seccomp, unless
+    `allow_unsafe`.
 
-    `modules`: programs that import one of these go to workers of their own that have them, started when the first such program comes.
+    `modules`: programs that import one of these go to workers of their own that have them, started when the first such
+    program comes.
     """
 
-    def __init__(self, num_workers: int = 2, limits: Limits = Limits(), allow_unsafe: bool = False, modules: tuple[str, ...] = ("numpy",),
-                 disabled_layers: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        num_workers: int = 2,
+        limits: Limits = Limits(),
+        allow_unsafe: bool = False,
+        modules: tuple[str, ...] = ("numpy",),
+        disabled_layers: tuple[str, ...] = (),
+    ):
         if num_workers < 1:
             raise ValueError(f"num_workers is {num_workers}: at least 1 is needed")
         self.limits = limits
@@ -81,7 +91,9 @@ class SandboxPool:
         return job.future
 
     def grade(self, programs: Iterable[tuple[str, Suite]], timeout_s: float | None = None) -> list[Verdict]:
-        """Verdicts in order. What has none after `timeout_s` seconds (default: what the limits allow for all of them) is an infra_error."""
+        """Verdicts in order. What has none after `timeout_s` seconds (default: what the limits allow for all of them) is
+        an infra_error.
+        """
         programs = list(programs)
         futures = [self.submit(code, suite) for code, suite in programs]
         if timeout_s is None:

@@ -7,7 +7,9 @@ from sandbox.seccomp import Filter
 
 
 def attack_from_inside(filter_: Filter) -> None:
-    """Install the filter in a child that then tries to open, connect, fork and signal. Raises OSError naming what was not stopped."""
+    """Install the filter in a child that then tries to open, connect, fork and signal. Raises OSError naming what was not
+    stopped.
+    """
     pid = os.fork()
     if pid == 0:
         os._exit(_attack(filter_))
@@ -22,7 +24,12 @@ def _attack(filter_: Filter) -> int:
         filter_.install(os.getpid())
     except OSError:
         return 1
-    attempts = (lambda: os.close(os.open("/", os.O_RDONLY)), lambda: check(libc.socket(2, 1, 0), "socket"), _fork, lambda: os.kill(os.getppid(), 0))
+    attempts = (
+        lambda: os.close(os.open("/", os.O_RDONLY)),
+        lambda: check(libc.socket(2, 1, 0), "socket"),
+        _fork,
+        lambda: os.kill(os.getppid(), 0),
+    )
     for number, attempt in enumerate(attempts, start=2):
         try:
             attempt()

@@ -1,8 +1,9 @@
 """The system call filter: an allowlist, installed in every child right before its program.
 
-Everything that is not listed fails with EPERM; clone3 with ENOSYS, so that the C library falls back to clone, whose flags can be read; another
-architecture or x32 kills. What a program can still do: compute, allocate within its limit, start threads, sleep, read clocks, use pipes and socket
-pairs of its own, signal itself. Calls that take an argument with power are allowed by argument only.
+Everything that is not listed fails with EPERM; clone3 with ENOSYS, so that the C library falls back to clone, whose flags can
+be read; another architecture or x32 kills. What a program can still do: compute, allocate within its limit, start threads,
+sleep, read clocks, use pipes and socket pairs of its own, signal itself. Calls that take an argument with power are allowed
+by argument only.
 """
 
 import ctypes
@@ -18,28 +19,101 @@ PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 
 # name: (x86-64, aarch64); None where the architecture has no such call
 SYSCALLS = {
-    "read": (0, 63), "write": (1, 64), "close": (3, 57), "poll": (7, None), "ppoll": (271, 73), "lseek": (8, 62), "munmap": (11, 215), "brk": (12, 214),
-    "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "readv": (19, 65), "writev": (20, 66), "pipe": (22, None),
-    "pipe2": (293, 59), "select": (23, None), "pselect6": (270, 72), "sched_yield": (24, 124), "mremap": (25, 216), "madvise": (28, 233),
-    "dup": (32, 23), "dup2": (33, None), "dup3": (292, 24), "pause": (34, None), "nanosleep": (35, 101), "getitimer": (36, 102), "alarm": (37, None),
-    "setitimer": (38, 103), "getpid": (39, 172), "recvfrom": (45, 207), "shutdown": (48, 210), "getsockname": (51, 204), "getsockopt": (55, 209),
-    "exit": (60, 93), "getcwd": (79, 17), "gettimeofday": (96, 169), "getrlimit": (97, 163), "getrusage": (98, 165), "times": (100, 153),
-    "getuid": (102, 174), "getgid": (104, 176), "geteuid": (107, 175), "getegid": (108, 177), "getppid": (110, 173), "getpgrp": (111, None),
-    "rt_sigpending": (127, 136), "rt_sigtimedwait": (128, 137), "rt_sigsuspend": (130, 133), "sigaltstack": (131, 132), "gettid": (186, 178),
-    "time": (201, None), "futex": (202, 98), "sched_getaffinity": (204, 123), "epoll_create": (213, None), "epoll_create1": (291, 20),
-    "epoll_wait": (232, None), "epoll_pwait": (281, 22), "epoll_ctl": (233, 21), "clock_gettime": (228, 113), "clock_getres": (229, 114),
-    "clock_nanosleep": (230, 115), "exit_group": (231, 94), "set_robust_list": (273, 99), "eventfd2": (290, 19), "getcpu": (309, 168),
-    "getrandom": (318, 278), "membarrier": (324, 283), "rseq": (334, 293), "restart_syscall": (219, 128), "close_range": (436, 436),
+    "read": (0, 63),
+    "write": (1, 64),
+    "close": (3, 57),
+    "poll": (7, None),
+    "ppoll": (271, 73),
+    "lseek": (8, 62),
+    "munmap": (11, 215),
+    "brk": (12, 214),
+    "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135),
+    "rt_sigreturn": (15, 139),
+    "readv": (19, 65),
+    "writev": (20, 66),
+    "pipe": (22, None),
+    "pipe2": (293, 59),
+    "select": (23, None),
+    "pselect6": (270, 72),
+    "sched_yield": (24, 124),
+    "mremap": (25, 216),
+    "madvise": (28, 233),
+    "dup": (32, 23),
+    "dup2": (33, None),
+    "dup3": (292, 24),
+    "pause": (34, None),
+    "nanosleep": (35, 101),
+    "getitimer": (36, 102),
+    "alarm": (37, None),
+    "setitimer": (38, 103),
+    "getpid": (39, 172),
+    "recvfrom": (45, 207),
+    "shutdown": (48, 210),
+    "getsockname": (51, 204),
+    "getsockopt": (55, 209),
+    "exit": (60, 93),
+    "getcwd": (79, 17),
+    "gettimeofday": (96, 169),
+    "getrlimit": (97, 163),
+    "getrusage": (98, 165),
+    "times": (100, 153),
+    "getuid": (102, 174),
+    "getgid": (104, 176),
+    "geteuid": (107, 175),
+    "getegid": (108, 177),
+    "getppid": (110, 173),
+    "getpgrp": (111, None),
+    "rt_sigpending": (127, 136),
+    "rt_sigtimedwait": (128, 137),
+    "rt_sigsuspend": (130, 133),
+    "sigaltstack": (131, 132),
+    "gettid": (186, 178),
+    "time": (201, None),
+    "futex": (202, 98),
+    "sched_getaffinity": (204, 123),
+    "epoll_create": (213, None),
+    "epoll_create1": (291, 20),
+    "epoll_wait": (232, None),
+    "epoll_pwait": (281, 22),
+    "epoll_ctl": (233, 21),
+    "clock_gettime": (228, 113),
+    "clock_getres": (229, 114),
+    "clock_nanosleep": (230, 115),
+    "exit_group": (231, 94),
+    "set_robust_list": (273, 99),
+    "eventfd2": (290, 19),
+    "getcpu": (309, 168),
+    "getrandom": (318, 278),
+    "membarrier": (324, 283),
+    "rseq": (334, 293),
+    "restart_syscall": (219, 128),
+    "close_range": (436, 436),
 }
 GUARDED = {
-    "mmap": (9, 222), "mprotect": (10, 226), "ioctl": (16, 29), "sendto": (44, 206), "socketpair": (53, 199), "clone": (56, 220), "fcntl": (72, 25),
-    "tgkill": (234, 131), "prlimit64": (302, 261), "clone3": (435, 435),
+    "mmap": (9, 222),
+    "mprotect": (10, 226),
+    "ioctl": (16, 29),
+    "sendto": (44, 206),
+    "socketpair": (53, 199),
+    "clone": (56, 220),
+    "fcntl": (72, 25),
+    "tgkill": (234, 131),
+    "prlimit64": (302, 261),
+    "clone3": (435, 435),
 }
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 PROT_EXEC = 4
 FIONBIO, FIOCLEX, FIONCLEX = 0x5421, 0x5451, 0x5450
-FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)  # duplicate, descriptor flags, status flags; not F_SETOWN or F_SETSIG, which send signals to others
+FCNTL_COMMANDS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    1030,
+)  # duplicate, descriptor flags, status flags; not F_SETOWN or F_SETSIG, which send signals to others
 THREAD_FLAGS = (0x3D0F00, 0x7D0F00)  # what pthread_create of glibc and of musl passes
 PID_MARK = 0x5EC0DE5E
 
@@ -95,7 +169,9 @@ def _allow_pairs(*conditions: tuple[int, int, int]) -> Assembler:
 
 
 def build_filter(machine: str = "") -> bytes:
-    """The program as bytes, with PID_MARK where the child's own process id has to stand. Raises OSError on an unknown architecture."""
+    """The program as bytes, with PID_MARK where the child's own process id has to stand. Raises OSError on an unknown
+    architecture.
+    """
     machine = machine or os.uname().machine
     if machine not in ARCHITECTURES:
         raise OSError(errno.ENOSYS, f"no system call table for {machine}")

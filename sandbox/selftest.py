@@ -26,5 +26,9 @@ def run_self_test(pool: SandboxPool) -> int:
         is_right = verdict.status == expected
         num_wrong += not is_right
         print(f"{'ok   ' if is_right else 'WRONG'} {what}: {verdict.status}" + ("" if is_right else f", expected {expected}"))
-    print("the sandbox holds" if not num_wrong else f"{num_wrong} of {len(PROGRAMS)} are wrong: do not trust this machine's verdicts")
+    print(
+        "the sandbox holds"
+        if not num_wrong
+        else f"{num_wrong} of {len(PROGRAMS)} are wrong: do not trust this machine's verdicts"
+    )
     return 1 if num_wrong else 0

@@ -1,15 +1,30 @@
 """Splits an assert into expressions that the child evaluates and a check that the judge keeps.
 
-`assert sorted(f([3, 1])) == [1, 3]` becomes the hole `f([3, 1])` and the thunk `sorted(values[0]) == [1, 3]`. A hole is the largest subexpression
-that needs the program; everything around it is computed outside, on data. Names are of four kinds: the judge's own (builtin wrappers, `math`),
-constants that the test assigns, foreign ones (imported by the test from modules that the judge does not compute with), and the program's: all others.
+`assert sorted(f([3, 1])) == [1, 3]` becomes the hole `f([3, 1])` and the thunk `sorted(values[0]) == [1, 3]`. A hole is the
+largest subexpression that needs the program; everything around it is computed outside, on data. Names are of four kinds: the
+judge's own (builtin wrappers, `math`), constants that the test assigns, foreign ones (imported by the test from modules that
+the judge does not compute with), and the program's: all others.
 """
 
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sandbox.judging import BINARY, CALLS, COMPARE, ITERATING, METHOD_NAMES, MODULES, TEXT, TYPES, Refused, Thunk, call_method, module_member
+from sandbox.judging import (
+    BINARY,
+    CALLS,
+    COMPARE,
+    ITERATING,
+    METHOD_NAMES,
+    MODULES,
+    TEXT,
+    TYPES,
+    UNARY,
+    Thunk,
+    call_method,
+    is_true,
+    module_member,
+)
 
 
 class Unsplittable(Exception):
@@ -26,11 +41,15 @@ class Scope:
     program_names: set[str] = field(default_factory=set)
     foreign_names: set[str] = field(default_factory=set)
     constants: dict[str, Thunk] = field(default_factory=dict)
-    aliases: dict[str, str] = field(default_factory=lambda: {"math": "math", "cmath": "cmath", "sys": "sys", "pytest": "pytest"})
+    aliases: dict[str, str] = field(
+        default_factory=lambda: {"math": "math", "cmath": "cmath", "sys": "sys", "pytest": "pytest"}
+    )
     members: dict[str, object] = field(default_factory=dict)
 
     def copy(self) -> "Scope":
-        return Scope(set(self.program_names), set(self.foreign_names), dict(self.constants), dict(self.aliases), dict(self.members))
+        return Scope(
+            set(self.program_names), set(self.foreign_names), dict(self.constants), dict(self.aliases), dict(self.members)
+        )
 
     def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
@@ -54,7 +73,9 @@ class Scope:
         self.constants.pop(name, None)
 
     def is_judged(self, name: str) -> bool:
-        return name not in self.program_names and (name in self.constants or name in self.members or name in self.aliases or name in CALLS)
+        return name not in self.program_names and (
+            name in self.constants or name in self.members or name in self.aliases or name in CALLS
+        )
 
     def callee(self, node: ast.expr) -> tuple[str, Callable] | None:
         """Name and function where the judge itself can make this call."""
@@ -87,8 +108,10 @@ class Splitter:
         return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
 
     def needs_program(self, node: ast.AST) -> bool:
-        return any(not self.scope.is_judged(name) and name not in TYPES for name in self.names(node)) or any(
-            name in self.scope.program_names for name in self.names(node))
+        """Whether a name of the program's, or of a module that only the child imports, is in it."""
+        return any(
+            name in self.scope.program_names or not (self.scope.is_judged(name) or name in TYPES) for name in self.names(node)
+        )
 
     def split(self, node: ast.expr, mode: str = "") -> Thunk:
         """The thunk of an expression. Raises Unsplittable."""
@@ -144,7 +167,11 @@ class Splitter:
         return self.hole(node, mode)
 
     def split_attribute(self, node: ast.Attribute, mode: str) -> Thunk:
-        if isinstance(node.value, ast.Name) and node.value.id in self.scope.aliases and node.value.id not in self.scope.program_names:
+        if (
+            isinstance(node.value, ast.Name)
+            and node.value.id in self.scope.aliases
+            and node.value.id not in self.scope.program_names
+        ):
             value = module_member(self.scope.aliases[node.value.id], node.attr)
             if value is None or callable(value):
                 raise Unsplittable(f"{node.value.id}.{node.attr}")
@@ -171,7 +198,6 @@ class Splitter:
         return lambda values: {key(values): item(values) for key, item in zip(keys, items)}
 
     def split_unaryop(self, node: ast.UnaryOp, mode: str) -> Thunk:
-        from sandbox.judging import UNARY, is_true
         operand = self.split(node.operand)
         if isinstance(node.op, ast.Not):
             return lambda values: not is_true(operand(values))
@@ -186,7 +212,6 @@ class Splitter:
         return lambda values: function(left(values), right(values))
 
     def split_boolop(self, node: ast.BoolOp, mode: str) -> Thunk:
-        from sandbox.judging import is_true
         parts, stop = [self.split(value) for value in node.values], isinstance(node.op, ast.Or)
 
         def thunk(values: list) -> object:
@@ -206,10 +231,13 @@ class Splitter:
         if sum(self.needs_program(operand) for operand in operands) > 1:
             raise Unsplittable("both sides need the program")
         if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops) and not any(
-                isinstance(operand, ast.Constant) and operand.value in SINGLETONS for operand in operands):
+            isinstance(operand, ast.Constant) and operand.value in SINGLETONS for operand in operands
+        ):
             raise Unsplittable("identity")
-        thunks = [self.split(operand, "iter" if index and isinstance(node.ops[index - 1], (ast.In, ast.NotIn)) else "")
-                  for index, operand in enumerate(operands)]
+        thunks = [
+            self.split(operand, "iter" if index and isinstance(node.ops[index - 1], (ast.In, ast.NotIn)) else "")
+            for index, operand in enumerate(operands)
+        ]
         functions = [COMPARE[type(op)] for op in node.ops]
 
         def thunk(values: list) -> bool:
@@ -236,12 +264,12 @@ class Splitter:
         if isinstance(func, ast.Attribute) and func.attr in METHOD_NAMES and not node.keywords and self.is_value(func.value):
             receiver, args, name = self.split(func.value), [self.split(arg) for arg in node.args], func.attr
             return lambda values: call_method(receiver(values), name, [arg(values) for arg in args])
-        if isinstance(func, ast.Name) and not self.scope.is_judged(func.id):
-            return self.hole(node, mode)
         return self.hole(node, mode)
 
     def is_value(self, node: ast.expr) -> bool:
-        """Whether a method's receiver is plain data rather than an object of the program: a literal, or what a function returned."""
+        """Whether a method's receiver is plain data rather than an object of the program: a literal, or what a function
+        returned.
+        """
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             return not node.func.id[:1].isupper()  # a class makes objects with methods of their own
         return not self.needs_program(node) or (isinstance(node, ast.Call) and self.scope.callee(node.func) is not None)
@@ -258,6 +286,3 @@ class Splitter:
             return function(*[arg(values) for arg in args], **{key: value(values) for key, value in keywords.items()})
 
         return thunk
-
-
-__all__ = ["Scope", "Splitter", "Unsplittable", "root_name", "Refused"]

@@ -1,7 +1,8 @@
 """A test's statements as operations for the child and checks for the judge.
 
-Operations are `(kind, source, mode)`: `v` evaluate and send, `x` execute, `n` begin a new local namespace, `r` execute and send the names of the
-exception's classes, `i` execute a whole inline test. Straight-line tests only: a loop over asserts makes the test inline.
+Operations are `(kind, source, mode)`: `v` evaluate and send, `x` execute, `n` begin a new local namespace, `r` execute and
+send the names of the exception's classes, `i` execute a whole inline test. Straight-line tests only: a loop over asserts
+makes the test inline.
 """
 
 import ast
@@ -45,7 +46,9 @@ class Steps:
 
     def add_body(self, body: list[ast.stmt], functions: dict[str, ast.FunctionDef], tests: list[str]) -> None:
         expanded = {name for name in functions if name in tests or _is_check_call(functions[name], body)}
-        self.mark_constants([node for node in body if not (isinstance(node, ast.FunctionDef) and node.name in expanded)], self.scope)
+        self.mark_constants(
+            [node for node in body if not (isinstance(node, ast.FunctionDef) and node.name in expanded)], self.scope
+        )
         for node in body:
             if isinstance(node, ast.FunctionDef) and node.name in expanded:
                 if node.name in tests:
@@ -58,7 +61,13 @@ class Steps:
     def add_function(self, function: ast.FunctionDef, args: list[ast.expr]) -> None:
         """The body of a test function, with its parameters replaced by the names that it is called with."""
         parameters = [arg.arg for arg in function.args.args]
-        plain = not (function.args.vararg or function.args.kwarg or function.args.kwonlyargs or function.args.defaults or function.decorator_list)
+        plain = not (
+            function.args.vararg
+            or function.args.kwarg
+            or function.args.kwonlyargs
+            or function.args.defaults
+            or function.decorator_list
+        )
         if not plain or len(parameters) != len(args) or not all(isinstance(arg, ast.Name) for arg in args):
             raise Unsplittable("a test function with arguments")
         if any(isinstance(node, (ast.Return, ast.Global, ast.Nonlocal, ast.Yield)) for node in ast.walk(function)):
@@ -75,7 +84,12 @@ class Steps:
 
     def mark_constants(self, body: list[ast.stmt], scope: Scope) -> None:
         """Let the judge keep `expected = [1, 2]`: a name bound once to a closed value and never handed to the program."""
-        stores = [child.id for node in body for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)]
+        stores = [
+            child.id
+            for node in body
+            for child in ast.walk(node)
+            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)
+        ]
         for name in stores:
             if name in scope.constants:
                 scope.add_program_name(name)
@@ -102,11 +116,15 @@ class Steps:
             self.add_import(node)
         elif isinstance(node, ast.With) and _raises(node):
             self.add_raises(node)
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in self.scope.constants:
+        elif (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id in self.scope.constants
+        ) or (isinstance(node, ast.Expr) and (isinstance(node.value, ast.Constant) or root_name(node.value) == "pytest")):
             pass
-        elif isinstance(node, ast.Expr) and (isinstance(node.value, ast.Constant) or root_name(node.value) == "pytest"):
-            pass
-        elif isinstance(node, PLAIN_STATEMENTS) and not any(isinstance(child, (ast.Assert, ast.Raise)) for child in ast.walk(node)):
+        elif isinstance(node, PLAIN_STATEMENTS) and not any(
+            isinstance(child, (ast.Assert, ast.Raise)) for child in ast.walk(node)
+        ):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 self.scope.add_program_name(node.name)
             self.ops.append(("x", ast.unparse(node), ""))
@@ -131,7 +149,13 @@ class Steps:
 
     def add_raises(self, node: ast.With) -> None:
         call = node.items[0].context_expr
-        if len(node.body) != 1 or not isinstance(node.body[0], (ast.Expr, ast.Assign)) or node.items[0].optional_vars or len(call.args) != 1 or call.keywords:
+        if (
+            len(node.body) != 1
+            or not isinstance(node.body[0], (ast.Expr, ast.Assign))
+            or node.items[0].optional_vars
+            or len(call.args) != 1
+            or call.keywords
+        ):
             raise Unsplittable("pytest.raises with more than one statement or with options")
         kinds = call.args[0].elts if isinstance(call.args[0], ast.Tuple) else [call.args[0]]
         names = {kind.id if isinstance(kind, ast.Name) else "" for kind in kinds}
@@ -158,30 +182,48 @@ def _is_check_call(function: ast.FunctionDef, body: list[ast.stmt]) -> bool:
     """Whether a function with asserts is called once, as a statement of its own, and used nowhere else."""
     has_assert = any(isinstance(node, ast.Assert) for node in ast.walk(function))
     uses = [child for node in body for child in ast.walk(node) if isinstance(child, ast.Name) and child.id == function.name]
-    calls = [node for node in body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
-             and node.value.func.id == function.name and not node.value.keywords]
+    calls = [
+        node
+        for node in body
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id == function.name
+        and not node.value.keywords
+    ]
     return has_assert and len(uses) == len(calls) == 1
 
 
 def _is_handed_over(name: str, body: list[ast.stmt], scope: Scope) -> bool:
-    """Whether the program may see or change this name: it is used in an assignment, or inside a call that the judge does not make."""
+    """Whether the program may see or change this name: it is used in an assignment, or inside a call that the judge does
+    not make.
+    """
     for node in body:
         if not isinstance(node, (ast.Assert, ast.Assign)):
             if any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(node)):
                 return True
             continue
-        if isinstance(node, ast.Assign) and any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(node.value)):
+        if isinstance(node, ast.Assign) and any(
+            isinstance(child, ast.Name) and child.id == name for child in ast.walk(node.value)
+        ):
             return True
         for call in ast.walk(node):
-            if isinstance(call, (ast.Call, ast.Subscript, ast.Attribute)) and not (isinstance(call, ast.Call) and scope.callee(call.func)):
-                if any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(call)):
-                    return True
+            if (
+                isinstance(call, (ast.Call, ast.Subscript, ast.Attribute))
+                and not (isinstance(call, ast.Call) and scope.callee(call.func))
+                and any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(call))
+            ):
+                return True
     return False
 
 
 def _raises(node: ast.With) -> bool:
     call = node.items[0].context_expr
-    return len(node.items) == 1 and isinstance(call, ast.Call) and ast.unparse(call.func) in ("pytest.raises", "raises", "self.assertRaises")
+    return (
+        len(node.items) == 1
+        and isinstance(call, ast.Call)
+        and ast.unparse(call.func) in ("pytest.raises", "raises", "self.assertRaises")
+    )
 
 
 def _is_direct(test: ast.expr, splitter: Splitter) -> bool:

@@ -1,8 +1,9 @@
 """Tests, compiled once when the data is loaded: what the child is sent and what the judge keeps.
 
-A test is one string of Python: an assert, a few statements with asserts, a `check(candidate)` function with its call, or pytest functions. Its
-statements become operations that the child carries out in order, and its asserts become checks on the values that come back. A test that cannot be
-split runs whole inside the child; it is marked `inline`, and its verdict is a word of the child's with a nonce.
+A test is one string of Python: an assert, a few statements with asserts, a `check(candidate)` function with its call, or
+pytest functions. Its statements become operations that the child carries out in order, and its asserts become checks on the
+values that come back. A test that cannot be split runs whole inside the child; it is marked `inline`, and its verdict is a
+word of the child's with a nonce.
 """
 
 import ast
@@ -16,7 +17,7 @@ from sandbox.judging import Thunk, outcome
 from sandbox.splitting import Scope
 from sandbox.steps import Steps
 
-BUILTIN_SETUP = 4096
+SPARE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ class Suite:
 def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_names: Iterable[str] = ()) -> Suite:
     """Compile the tests of a problem.
 
-    `setup_code` runs after the program and before the tests; a setup of imports only also runs before the program, as HumanEval's prompts mean it.
-    `reference_names`: what the reference solution defines (`defined_names`); a builtin's name among them belongs to the program.
+    `setup_code` runs after the program and before the tests; a setup of imports only also runs before the program, as
+    HumanEval's prompts mean it. `reference_names`: what the reference solution defines (`defined_names`); a builtin's name
+    among them belongs to the program.
     Raises: ValueError naming the test and the reason where a test or the setup is not valid Python, or has nothing to check.
     """
     scope = Scope(program_names=set(reference_names))
@@ -109,14 +111,23 @@ def _compile(number: int, source: str, scope: Scope) -> Test:
     if steps.reason:
         return Test((("i", steps.inline_source, ""),), (), True, 1, 256, 8, steps.reason)
     size = sum(size_of(constant) for constant in steps.constants)
-    return Test(tuple(steps.ops), tuple(steps.checks), False, steps.num_values, _byte_limit(steps), 4 * size + 64 * max(1, steps.num_values))
+    return Test(
+        tuple(steps.ops),
+        tuple(steps.checks),
+        False,
+        steps.num_values,
+        _byte_limit(steps),
+        4 * size + 64 * max(1, steps.num_values),
+    )
 
 
 def _byte_limit(steps: Steps) -> int:
-    """How long the values of a right answer can be: four times the expected ones where all are compared as they are, no limit of its own otherwise."""
+    """How long a right answer can be: four times what is expected where values are compared as they are, otherwise no
+    limit of its own.
+    """
     if not steps.is_direct:
         return 1 << 30
-    return 4 * sum(len(to_json(Encoder(1 << 24).encode(constant))) for constant in steps.constants) + BUILTIN_SETUP
+    return 4 * sum(len(to_json(Encoder(1 << 24).encode(constant))) for constant in steps.constants) + SPARE_BYTES
 
 
 def bound_names(nodes: Iterable[ast.stmt]) -> set[str]:

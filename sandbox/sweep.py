@@ -1,5 +1,6 @@
 """Kills what a program left behind. Needed only where there is no filter: with it a program cannot start processes."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -11,15 +12,15 @@ from sandbox.layers import Layers
 def sweeper(layers: Layers) -> Callable[[], None]:
     """A function that kills and reaps every process of the last program, as well as this machine allows."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    is_alone = os.getpid() == 1 or layers.report.get("unused_user") == "ok"  # then `everybody I may signal` is the program's own
+    is_alone = (
+        os.getpid() == 1 or layers.report.get("unused_user") == "ok"
+    )  # then `everybody I may signal` is the program's own
 
     def sweep() -> None:
         while True:
             if is_alone:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(-1, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             else:
                 for pid in children():
                     os.kill(pid, signal.SIGKILL)

@@ -56,7 +56,12 @@ class Verdict:
         return self.status == "infra_error"
 
     def to_dict(self) -> dict:
-        return {"status": self.status, "passed": self.passed, "total": self.total, "tests": [asdict(test) for test in self.tests]}
+        return {
+            "status": self.status,
+            "passed": self.passed,
+            "total": self.total,
+            "tests": [asdict(test) for test in self.tests],
+        }
 
 
 def verdict_of(tests: tuple[TestResult, ...], when_empty: str = "failed") -> Verdict:

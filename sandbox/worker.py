@@ -1,10 +1,11 @@
 """A worker: a fresh interpreter that is hardened once and then forks a child for each program.
 
-It reads jobs from a socket, and answers each with the frames that the child wrote, unread, and the times that it measured itself on the child's own
-CPU clock. It never has an expected value. Started as `python -c "..." CONFIG`; see `sandbox.spawn`.
+It reads jobs from a socket, and answers each with the frames that the child wrote, unread, and the times that it measured
+itself on the child's own CPU clock. It never has an expected value. Started as `python -c "..." CONFIG`; see `sandbox.spawn`.
 """
 
 import builtins
+import contextlib
 import gc
 import json
 import os
@@ -20,10 +21,12 @@ from sandbox.frames import FrameBuffer, pack, read_frame, write_all
 from sandbox.layers import Layers, harden, new_namespaces
 from sandbox.library import load_everything
 from sandbox.probe import attack_from_inside
-from sandbox.sweep import sweeper
 from sandbox.seccomp import Filter, build_filter
+from sandbox.sweep import sweeper
 
-GRACE_PER_CPU_S = 3.0  # wall seconds that a computing child gets on top for each CPU second, so that busy neighbours do not time it out
+GRACE_PER_CPU_S = (
+    3.0  # wall seconds that a computing child gets on top for each CPU second, so that busy neighbours do not time it out
+)
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
 POLL_S = 0.25
 EXIT_GRACE_S = 0.1
@@ -67,7 +70,9 @@ class Child:
                 time.sleep(0.001)
 
     def end(self) -> None:
-        """Kill and reap: nothing of the child is left. With the filter a child cannot fork, so there is nobody else; without, sweep."""
+        """Kill and reap: nothing of the child is left. With the filter a child cannot fork, so there is nobody else;
+        without, sweep.
+        """
         if self.fd < 0:
             return
         os.close(self.fd)
@@ -122,8 +127,9 @@ class Worker:
             write_all(self.fd, pack(pack(head) + b"".join(bodies)))
 
     def read_job(self) -> dict | None:
-        """The next job, or None when the trainer has closed. Its nonce goes straight into a pipe, once for each inline test: what stays here as a
-        variable would be in every child for its program to find."""
+        """The next job, or None when the trainer has closed. Its nonce goes straight into a pipe, once for each inline
+        test: what stays here as a variable would be in every child for its program to find.
+        """
         body = read_frame(self.fd)
         if body is None:
             return None
@@ -148,7 +154,9 @@ class Worker:
         return {"results": results}, bodies
 
     def run_child(self, job: dict, results: list, bodies: list[bytes]) -> bool:
-        """Collect frames from one child until it is through or dies. Appends `[outcome, message, cpu_s, wall_s, length]`; true where no test can run."""
+        """Collect frames from one child until it is through or dies. Appends `[outcome, message, cpu_s, wall_s, length]`;
+        true where no test can run.
+        """
         child = Child(job, len(results), self)
         num_tests, loaded = len(job["suite"]["tests"]), False
         cpu_mark, wall_mark = 0.0, child.started
@@ -256,8 +264,6 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    try:
+    with contextlib.suppress(ParentGone):
         worker.serve()
-    except ParentGone:
-        pass
     os._exit(0)

@@ -1,4 +1,5 @@
-"""The hostile and tricky cases, as this user, as an unprivileged one, with dropped capabilities, and with the filter and the limits alone.
+"""The hostile and tricky cases, as this user, as an unprivileged one, with dropped capabilities, and with the filter and the
+limits alone.
 
 After each case a sane program has to pass on the same pool, and no process may be left but the workers.
 """
@@ -58,7 +59,11 @@ def descendants() -> list[str]:
                 return True
         return False
 
-    return [names[pid] for pid in parents if is_below(pid) and b"sandbox" in (Path(f"/proc/{pid}/cmdline").read_bytes() if Path(f"/proc/{pid}").exists() else b"")]
+    return [
+        names[pid]
+        for pid in parents
+        if is_below(pid) and b"sandbox" in (Path(f"/proc/{pid}/cmdline").read_bytes() if Path(f"/proc/{pid}").exists() else b"")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,9 @@ def pool():
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_public_case(pool, case):
     before = len(descendants())
-    suite = compile_suite(case["tests"], "", [note.split(":")[1] for note in case["notes"].split() if note.startswith("ref_defines:")])
+    suite = compile_suite(
+        case["tests"], "", [note.split(":")[1] for note in case["notes"].split() if note.startswith("ref_defines:")]
+    )
     verdict = pool.submit(case["code"], suite, case["name"] != "slow_second_test_only").result(60)
     assert verdict.status in case["expected"].split("|"), verdict
     if case["name"] == "slow_second_test_only":
@@ -88,7 +95,8 @@ def test_public_case(pool, case):
 def other_interpreter(prefix: list[str]) -> str | None:
     """An interpreter that starts under another user: one below root's home does not."""
     for python in (sys.executable, "/usr/bin/python3"):
-        probe = "import os, sys; sys.exit(not (sys.version_info >= (3, 10) and os.access(sys.executable, os.X_OK) and os.access(%r, os.R_OK)))"
+        checks = "sys.version_info >= (3, 10) and os.access(sys.executable, os.X_OK) and os.access(%r, os.R_OK)"
+        probe = f"import os, sys; sys.exit(not ({checks}))"
         command = [*prefix, python, "-c", probe % str(ROOT / "sandbox" / "pool.py")]
         if os.path.exists(python) and subprocess.run(command, capture_output=True).returncode == 0:
             return python
@@ -100,14 +108,22 @@ def run_cases(prefix: list[str], disabled: list[str]) -> str:
     if python is None:
         pytest.skip("no interpreter that this user may start")
     command = [*prefix, python, "-c", DRIVER, str(ROOT), *disabled]
-    done = subprocess.run(command, input=json.dumps(CASES), capture_output=True, text=True, timeout=240, env={**os.environ, SECRET: "secret"})
+    done = subprocess.run(
+        command, input=json.dumps(CASES), capture_output=True, text=True, timeout=240, env={**os.environ, SECRET: "secret"}
+    )
     assert done.returncode == 0, done.stderr
-    wrong = {case["name"]: status for case, status in zip(CASES, json.loads(done.stdout)) if status not in case["expected"].split("|")}
+    wrong = {
+        case["name"]: status
+        for case, status in zip(CASES, json.loads(done.stdout))
+        if status not in case["expected"].split("|")
+    }
     assert not wrong
     return done.stderr
 
 
-needs_setpriv = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="changing the user needs root and setpriv")
+needs_setpriv = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="changing the user needs root and setpriv"
+)
 UNPRIVILEGED = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
 
 

@@ -26,7 +26,7 @@ def pool():
 
 
 def worker_pids(pool: SandboxPool) -> list[int]:
-    return [worker.process.popen.pid for workers in pool.manager.workers.values() for worker in workers]
+    return [worker.popen.pid for workers in pool.manager.workers.values() for worker in workers]
 
 
 def has_ended(pid: int) -> bool:
@@ -44,7 +44,10 @@ def wait_for(condition, seconds: float = 5.0) -> bool:
 
 
 def test_verdicts_come_in_order(pool):
-    programs = [(f"import time\ntime.sleep({0.02 * (n % 3)})\ndef f(x): return {n}", compile_suite([f"assert f(0) == {n - n % 2}"])) for n in range(20)]
+    programs = [
+        (f"import time\ntime.sleep({0.02 * (n % 3)})\ndef f(x): return {n}", compile_suite([f"assert f(0) == {n - n % 2}"]))
+        for n in range(20)
+    ]
     assert [verdict.status for verdict in pool.grade(programs)] == ["passed", "failed"] * 10
 
 
@@ -99,10 +102,10 @@ def test_a_program_that_fails_with_two_workers_is_an_infra_error():
     with SandboxPool(1) as pool:
         future = pool.submit("import time\ndef f(x):\n    time.sleep(1)\n    return 4", SUITE)
         for _ in range(2):
-            assert wait_for(lambda: worker_pids(pool) and pool.manager.workers[list(pool.manager.workers)[0]][0].jobs)
+            assert wait_for(lambda: worker_pids(pool) and pool.manager.workers[next(iter(pool.manager.workers))][0].jobs)
             pid = worker_pids(pool)[0]
             os.kill(pid, signal.SIGKILL)
-            assert wait_for(lambda: pid not in worker_pids(pool))
+            assert wait_for(lambda pid=pid: pid not in worker_pids(pool))
         verdict = future.result(20)
         assert verdict.is_infra_error and verdict.passed == 0 and not verdict.all_passed
         assert pool.submit(RIGHT, SUITE).result(20).all_passed
@@ -179,7 +182,7 @@ from sandbox.suite import compile_suite
 pool = SandboxPool(2)
 for _ in range(4): pool.submit("def f(x):\\n    while True: pass", compile_suite(["assert f(1) == 1"] * 5))
 time.sleep(0.3)
-print(*[worker.process.popen.pid for workers in pool.manager.workers.values() for worker in workers], flush=True)
+print(*[worker.popen.pid for workers in pool.manager.workers.values() for worker in workers], flush=True)
 time.sleep(60)
 """
     trainer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
@@ -208,21 +211,48 @@ def test_numpy_programs_have_workers_of_their_own(pool):
 
 
 def test_modules_of_the_standard_library_can_be_imported(pool):
-    names = ["asyncio", "calendar", "colorsys", "csv", "ctypes", "difflib", "hashlib", "html", "logging", "queue", "secrets", "sqlite3", "threading", "uuid",
-             "xml.etree.ElementTree", "zlib"]
+    names = [
+        "asyncio",
+        "calendar",
+        "colorsys",
+        "csv",
+        "ctypes",
+        "difflib",
+        "hashlib",
+        "html",
+        "logging",
+        "queue",
+        "secrets",
+        "sqlite3",
+        "threading",
+        "uuid",
+        "xml.etree.ElementTree",
+        "zlib",
+    ]
     code = "".join(f"import {name}\n" for name in names) + "def f(x): return x + x"
     verdict = pool.submit(code, SUITE).result(60)
     assert verdict.all_passed, verdict
 
 
 def test_asyncio_runs(pool):
-    code = "import asyncio\nasync def g(x):\n    await asyncio.sleep(0.01)\n    return x * x\ndef f(x): return asyncio.run(g(x))"
+    code = (
+        "import asyncio\nasync def g(x):\n    await asyncio.sleep(0.01)\n    return x * x\ndef f(x): return asyncio.run(g(x))"
+    )
     verdict = pool.submit(code, SUITE).result(60)
     assert verdict.all_passed, verdict
 
 
 def test_dataclasses_and_enums_work(pool):
-    code = "from dataclasses import dataclass\nfrom enum import IntEnum\nclass N(IntEnum):\n    FOUR = 4\n@dataclass\nclass A:\n    v: 'int'\ndef f(x): return N(A(x).v * 2)"
+    code = """
+from dataclasses import dataclass
+from enum import IntEnum
+class N(IntEnum):
+    FOUR = 4
+@dataclass
+class A:
+    v: 'int'
+def f(x): return N(A(x).v * 2)
+"""
     assert pool.submit(code, SUITE).result(60).all_passed
 
 
@@ -250,8 +280,17 @@ def test_without_seccomp_it_refuses():
 
 
 def test_without_seccomp_nothing_is_left_running_when_that_was_allowed():
-    code = "import os, time\ndef f(x):\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork() == 0: time.sleep(60)\n        os._exit(0)\n    return 4"
+    code = """
+import os, time
+def f(x):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0: time.sleep(60)
+        os._exit(0)
+    return 4
+"""
     with SandboxPool(1, allow_unsafe=True, disabled_layers=("seccomp",)) as pool:
+
         def count():
             return len([path for path in Path("/proc").glob("[0-9]*") if b"sandbox.worker" in _cmdline(path)])
 

@@ -1,0 +1,211 @@
+"""Attacks on time and memory, one a test."""
+
+import pytest
+
+from sandbox.pool import Limits, SandboxPool
+from sandbox.suite import compile_suite
+
+SQUARE = ["assert sq(3) == 9", "assert sq(4) == 16"]
+SANE = compile_suite(["assert ok(2) == 4"])
+NOT_PAID = {"failed", "error", "timeout", "memory", "exited", "crashed", "killed", "blocked", "output"}
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with SandboxPool(1, Limits(test_timeout_s=0.5, wall_factor=2.0, program_timeout_s=3.0)) as pool:
+        yield pool
+
+
+def grade(pool, code, tests=SQUARE, expected=NOT_PAID):
+    """Grade a program, then a sane one on the same worker."""
+    verdict = pool.submit(code, compile_suite(tests), True).result(30)
+    assert verdict.status in expected, verdict
+    assert pool.submit("def ok(x): return x * x", SANE).result(30).all_passed
+    return verdict
+
+
+HANGS = {
+    "signals_ignored": """
+import signal
+for s in range(1, 65):
+    try: signal.signal(s, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+def sq(x):
+    while True: pass
+""",
+    "timers": """
+import signal
+signal.signal(signal.SIGALRM, lambda *a: None)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+def sq(x):
+    while True: pass
+""",
+    "all_threads": """
+import threading
+def spin():
+    while True: pass
+def sq(x):
+    for _ in range(4): threading.Thread(target=spin).start()
+    spin()
+""",
+    "main_thread_gone": """
+import ctypes, threading
+def spin():
+    while True: pass
+def sq(x):
+    threading.Thread(target=spin).start()
+    ctypes.CDLL(None).pthread_exit(0)
+""",
+    "regex": """
+import re
+def sq(x): return re.match(r'(a+)+$', 'a' * 60 + 'b')
+""",
+    "big_power": """
+def sq(x): return 7 ** (7 ** 12)
+""",
+    "endless_iterator": """
+import itertools
+def sq(x): return itertools.count()
+""",
+    "sum_of_everything": """
+import itertools
+def sq(x): return sum(itertools.count())
+""",
+    "stopped": """
+import signal
+def sq(x): signal.raise_signal(signal.SIGSTOP)
+""",
+    "lock": """
+import threading
+def sq(x):
+    l = threading.Lock(); l.acquire(); l.acquire()
+""",
+    "full_pipe": """
+import os
+def sq(x):
+    r, w = os.pipe()
+    while True: os.write(w, b'x' * 4096)
+""",
+    "slow_equality": """
+class A(int):
+    def __eq__(self, o):
+        while True: pass
+    __hash__ = None
+def sq(x): return A(1)
+""",
+    "at_load": """
+while True: pass
+""",
+    "sleeping_threads": """
+import threading, time
+def sq(x):
+    for _ in range(30): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    time.sleep(60)
+""",
+    "error_loop": """
+def sq(x):
+    while True:
+        try: raise ValueError
+        except BaseException: continue
+""",
+    "str_of_error": """
+class E(Exception):
+    def __str__(self):
+        while True: pass
+def sq(x): raise E()
+""",
+}
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_hang_ends(pool, name):
+    verdict = grade(pool, HANGS[name])
+    assert max(test.wall_s for test in verdict.tests) < 4
+
+
+BOMBS = {
+    "list": """
+def sq(x):
+    a = []
+    while True: a.append(a[:] + [0] * 100000)
+""",
+    "small_objects": """
+def sq(x):
+    a = []
+    while True: a.append(object())
+""",
+    "string_doubling": """
+def sq(x):
+    s = 'x'
+    while True: s += s
+""",
+    "dict": """
+def sq(x):
+    d = {}
+    i = 0
+    while True: d[i] = [i]; i += 1
+""",
+    "swallowed": """
+def sq(x):
+    a = []
+    while True:
+        try: a.append(bytearray(1 << 20))
+        except MemoryError: pass
+""",
+    "mmap": """
+import mmap
+def sq(x):
+    return [mmap.mmap(-1, 1 << 26) for _ in range(100)]
+""",
+    "recursion": """
+import sys
+sys.setrecursionlimit(10**9)
+def sq(x): return sq(x) + 1
+""",
+    "c_recursion": """
+import sys
+sys.setrecursionlimit(10**9)
+class A:
+    def __repr__(self): return repr(self)
+def sq(x): return repr(A())
+""",
+    "compile": """
+def sq(x): return eval('(' * 10**6)
+""",
+    "bytes": """
+def sq(x): return bytes(10**10)
+""",
+    "shift": """
+def sq(x): return 1 << 10**11
+""",
+    "left_over": """
+keep = []
+def sq(x):
+    try:
+        while True: keep.append(bytearray(1 << 16))
+    except MemoryError: pass
+    raise ValueError
+""",
+    "pipes": """
+import os
+keep = []
+def sq(x):
+    while True: keep.append(os.pipe())
+""",
+    "threads": """
+import threading, time
+def sq(x):
+    for _ in range(10**5): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()
+""",
+    "format": """
+def sq(x): return '%*d' % (10**10, 1)
+""",
+    "multiplied": """
+def sq(x): return [[0] * 10**6] * 10**6
+""",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bomb_is_contained(pool, name):
+    grade(pool, BOMBS[name])

@@ -1,0 +1,245 @@
+"""Compiling tests: what is sent, what is kept, what is inline, and what the judge says about values."""
+
+import pytest
+
+from sandbox.encoding import Encoder, to_json
+from sandbox.suite import compile_suite, defined_names
+
+NONCE = "n" * 32
+
+
+def judged(test, *values, names=()):
+    """The status of one test for the values that a child would send."""
+    compiled = compile_suite([test], "", names).tests[0]
+    modes = [mode for kind, _, mode in compiled.ops if kind == "v"]
+    encoder = Encoder(1 << 20)
+    body = to_json([encoder.encode(value, mode) for value, mode in zip(values, modes)]).encode()
+    return compiled.judge(body, NONCE)[0]
+
+
+def holes(test, setup="", names=()):
+    compiled = compile_suite([test], setup, names).tests[0]
+    return None if compiled.inline else [source for kind, source, _ in compiled.ops if kind == "v"]
+
+
+@pytest.mark.parametrize(
+    ("test", "sent"),
+    [
+        ("assert f(1) == 2", ["f(1)"]),
+        ("assert 2 == f(1)", ["f(1)"]),
+        ("assert f([1, 2], k=3) == {'a': [1]}", ["f([1, 2], k=3)"]),
+        ("assert not f(1)", ["f(1)"]),
+        ("assert f(1) is None", ["f(1)"]),
+        ("assert len(f(1)) == 3", ["f(1)"]),
+        ("assert sorted(set(f(1))) == [1]", ["f(1)"]),
+        ("assert abs(f(1) - 0.5) < 1e-6", ["f(1)"]),
+        ("assert math.isclose(f(1), 0.5, rel_tol=1e-3)", ["f(1)"]),
+        ("from math import isclose\nassert isclose(f(1), 0.5)", ["f(1)"]),
+        ("assert round(f(1), 2) == 0.33", ["f(1)"]),
+        ("assert f(1) in (1, 2)", ["f(1)"]),
+        ("assert 0 < f(1) <= 5", ["f(1)"]),
+        ("assert f(1) == 1 and g(2) == 3", ["f(1)", "g(2)"]),
+        ("assert f(1) == 2 ** 10 + len('abc')", ["f(1)"]),
+        ("assert f(x) == 2\n", ["f(x)"]),
+        ("assert s.get(1) == 2", ["s.get(1)"]),
+        ("assert isinstance(f(1), list)", ["f(1)"]),
+        ("assert f(1)[0] == 2", ["f(1)"]),
+        ("assert f('A').lower() == 'a'", ["f('A')"]),
+        ("assert f(1) == 2, f'got {f(1)}'", ["f(1)"]),
+        ("assert f(1) == pytest.approx(0.3)", ["f(1)"]),
+        ("expected = [1, 2]\nassert f(1) == expected", ["f(1)"]),
+        ("x = f(1)\nassert x == 2", ["x"]),
+        ("def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(2) == 3\ncheck(f)", ["f(1)", "f(2)"]),
+        (
+            "from solution import f\ndef test_f():\n    v = [3]\n    f(v)\n    assert v == [3]\n"
+            "def test_g():\n    assert f([1]) == 1",
+            ["v", "f([1])"],
+        ),
+    ],
+)
+def test_what_is_sent(test, sent):
+    assert holes(test) == sent
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "for i in range(3):\n    assert f(i) == i",
+        "assert all(f(i) == i for i in range(3))",
+        "assert f(1) == f(2)",
+        "assert f(1) is g(1)",
+        "assert f(1) == Point(1, 2)",
+        "import numpy as np\nassert np.allclose(f(1), [1])",
+        "import datetime\nassert f(1) == datetime.date(2020, 1, 1)",
+        "def check(c):\n    for i in range(3): assert c(i) == i\ncheck(f)",
+        "f(1)",
+        "assert True",
+        "try:\n    f(1)\n    assert False\nexcept ValueError:\n    pass",
+    ],
+)
+def test_what_is_inline(test):
+    suite = compile_suite([test])
+    assert suite.num_inline == suite.num_tests == 1 and suite.tests[0].reason
+
+
+def test_no_expected_value_is_sent():
+    suite = compile_suite(
+        [
+            "assert f(1) == 'secret one'",
+            "expected = 'secret two'\nassert f(2) == expected",
+            "assert len(f(3)) == 987654",
+            "def check(c):\n    assert c(4) == 'secret three'\ncheck(f)",
+            "def test_f():\n    want = ['secret four']\n    assert f(5) == want",
+        ]
+    )
+    assert suite.num_inline == 0
+    assert "secret" not in suite.payload and "987654" not in suite.payload
+
+
+@pytest.mark.parametrize(
+    ("test", "value", "status"),
+    [
+        ("assert f(1) == 1", 1, "passed"),
+        ("assert f(1) == 1", True, "passed"),
+        ("assert f(1) == 1", 1.0, "passed"),
+        ("assert f(1) == [1]", (1,), "failed"),
+        ("assert f(1) == 1", "1", "failed"),
+        ("assert f(1) == {1, 2}", {2, 1}, "passed"),
+        ("assert f(1) == {1, 2}", frozenset((1, 2)), "passed"),
+        ("assert f(1) == {'a': (1,)}", {"a": (1,)}, "passed"),
+        ("assert f(1) == b'x'", b"x", "passed"),
+        ("assert f(1) == 1j", 1j, "passed"),
+        ("assert f(1) != 1", 2, "passed"),
+        ("assert f(1) != 1", 1, "failed"),
+        ("assert not f(1)", 0, "passed"),
+        ("assert f(1)", [], "failed"),
+        ("assert f(1) is None", None, "passed"),
+        ("assert f(1) is True", 1, "failed"),
+        ("assert f(1) == None", None, "passed"),
+        ("assert len(f(1)) == 2", "ab", "passed"),
+        ("assert sorted(f(1)) == [1, 2]", {2, 1}, "passed"),
+        ("assert list(f(1)) == [0, 1]", range(2), "passed"),
+        ("assert list(f(1)) == [0, 1]", iter([0, 1]), "passed"),
+        ("assert f(1) == [0, 1]", iter([0, 1]), "failed"),
+        ("assert abs(f(1) - 0.3) < 1e-9", 0.1 + 0.2, "passed"),
+        ("assert round(f(1), 2) == 0.33", 1 / 3, "passed"),
+        ("assert f(1) + 1 == 2", None, "error"),
+        ("assert f(1) in [1, 2]", 2, "passed"),
+        ("assert 3 in f(1)", [3], "passed"),
+        ("assert max(f(1)) == 3", [1, 3], "passed"),
+        ("assert f(1) == range(3)", range(3), "passed"),
+        ("assert f(1) == pytest.approx(0.3)", 0.1 + 0.2, "passed"),
+        ("assert f(1) == pytest.approx([0.3], abs=1)", [0.9], "passed"),
+        ("assert f(1) == pytest.approx(0.3)", 0.4, "failed"),
+        ("assert str(f(1)) == '7'", 7, "passed"),
+        ("assert isinstance(f(1), int)", True, "passed"),
+        ("assert type(f(1)) == int", True, "failed"),
+        ("assert f(1)[1] == 5", [4, 5], "passed"),
+        ("assert f(1)[9] == 5", [4, 5], "error"),
+        ("assert f('A').upper() == 'B'", "b", "passed"),
+        ("assert f(1) == 1", object(), "failed"),
+        ("assert f(1) != 1", object(), "passed"),
+        ("assert f(1)", object(), "failed"),
+        ("assert set(f(1)) == {1}", [k * (2**61 - 1) for k in range(1, 60)], "failed"),
+        ("assert f(1) ** 3 == 8", 2, "passed"),
+        ("assert f(1) ** 999999 == 8", 10**9, "failed"),
+        ("assert 'a' * f(1) == 'aa'", 10**9, "failed"),
+        ("assert int(f(1)) == 3", "3", "passed"),
+    ],
+)
+def test_judgement(test, value, status):
+    assert judged(test, value) == status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[",
+        b"[1,2]",
+        b"{}",
+        b"null",
+        b'[{"q":1}]',
+        b"[{}]",
+        b'[{"s":[[1]]}]',
+        b'[{"d":[1]}]',
+        b'[{"i":"zz"}]',
+        b'[{"b":"\\u1234"}]',
+        b'[{"r":[1,2,0]}]',
+        b'[{"F":[1,0]}]',
+        b'[{"D":"x"}]',
+        b"[" + b"9" * 500 + b"]",
+        b'["\xff"]',
+        b'[{"t":5}]',
+        b"[" * 1000,
+    ],
+)
+def test_malformed_values_are_output(body):
+    assert compile_suite(["assert f(1) == 1"]).tests[0].judge(body, NONCE)[0] == "output"
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"[" * 90 + b"]" * 90 + b"]", b'["' + b"x" * 100000 + b'"]', b"[[" + b"1," * 1000 + b"1]]"]
+)
+def test_oversized_values_fail(body):
+    assert compile_suite(["assert f(1) == 1"]).tests[0].judge(body, NONCE)[0] == "failed"
+
+
+def test_colliding_hashes_are_noticed():
+    values = [k * (2**61 - 1) for k in range(5000)]
+    assert judged("assert len(set(f(1))) == 5000", values) == "failed"
+    assert judged("assert len(set(f(1))) == 5000", list(range(5000))) == "passed"
+
+
+def test_a_name_of_the_reference_belongs_to_the_program():
+    assert holes("assert sum(10, 15) == 6", names=defined_names("def sum(a, b): return 6")) == ["sum(10, 15)"]
+    assert holes("assert sum(f(1)) == 6") == ["f(1)"]
+
+
+def test_setup_names_belong_to_the_program():
+    assert holes("assert f(root) == 3", "root = Node(1)") == ["f(root)"]
+    assert holes("assert root == 3", "root = Node(1)") == ["root"]
+
+
+def test_defined_names():
+    code = """
+import os
+from x import y
+A, B = 1, 2
+def f(inner): local = 1
+class C: attribute = 1
+if A:
+    D = 1
+for i in []: pass
+"""
+    assert defined_names(code) == {"A", "B", "f", "C", "D", "i"}
+    assert defined_names("def f(:") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("tests", "setup", "message"),
+    [
+        (["assert f(1) == 1", "assert f(1 == 1"], "", "test 2"),
+        (["x = 1"], "", "test 1 checks nothing"),
+        ([""], "", "test 1"),
+        (["assert f(1)"], "x =", "setup"),
+    ],
+)
+def test_bad_tests_are_named(tests, setup, message):
+    with pytest.raises(ValueError, match=message):
+        compile_suite(tests, setup)
+
+
+def test_raises_is_split():
+    test = "import pytest\ndef test_f():\n    with pytest.raises(ValueError):\n        f(0)"
+    compiled = compile_suite([test]).tests[0]
+    assert not compiled.inline and ("r", "f(0)", "") in compiled.ops
+    body = to_json([["ValueError", "Exception"]]).encode()
+    assert compiled.judge(body, NONCE)[0] == "passed"
+    assert compiled.judge(b"[null]", NONCE)[0] == "failed"
+    assert compiled.judge(b'[["KeyError"]]', NONCE)[0] == "failed"
+
+
+def test_counts():
+    suite = compile_suite(["assert f(1) == 1", "assert f(1) == f(2)"])
+    assert (suite.num_tests, suite.num_inline) == (2, 1)
