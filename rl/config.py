@@ -39,6 +39,7 @@ class ModelFlags:
             raise ConfigError(f"--model_name_or_path {path} does not exist; give a Hugging Face model folder or a hub name")
         if Path(self.output_dir).is_file():
             raise ConfigError(f"--output_dir {self.output_dir} is a file; give a folder")
+        _at_least(0, seed=self.seed)
 
 
 @dataclass(kw_only=True)

@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from data.problem import DataError
 from rl.config import ConfigError
+from sandbox.pool import SandboxUnavailable
 
 Config = TypeVar("Config")
 PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "numpy", "tensorboard")
@@ -58,7 +59,7 @@ def exit_on_bad_input(*kinds: type[Exception]) -> Iterator[None]:
     """Turn bad input into one sentence on stderr and exit code 2. Other exceptions are our bugs and keep their traceback."""
     try:
         yield
-    except (ConfigError, DataError, *kinds) as error:
+    except (ConfigError, DataError, SandboxUnavailable, *kinds) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

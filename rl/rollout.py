@@ -189,6 +189,11 @@ def build_collector(
             inexact[0],
         )
     suites = compile_suites(problems)
+    logger.info(
+        "%d tests, %d of them inline: those run inside the program's own process, where a verdict can be forged",
+        sum(suite.num_tests for suite in suites.values()),
+        sum(suite.num_inline for suite in suites.values()),
+    )
     limits = Limits(test_timeout_s=config.test_timeout_s, memory_mb=config.sandbox_memory_mb)
     pool = SandboxPool(num_workers=config.sandbox_workers, limits=limits, allow_unsafe=config.allow_unsafe_sandbox)
     return Collector(encoder, pool, suites, config.max_new_tokens, room, max_rows)
