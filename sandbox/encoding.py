@@ -9,6 +9,7 @@ other containers carry a one-letter tag.
 """
 
 import json
+from collections import deque
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
@@ -31,10 +32,12 @@ class Encoder:
         self.left = max_bytes
 
     def encode(self, value: object, mode: str = "") -> object:
-        """One value as JSON-ready data. Mode `iter` also expands an iterator, `str` adds the text of an opaque object."""
+        """One value as JSON-ready data. Mode `iter` also expands an iterator, `len` a deque or a view; `str` adds the text
+        of an opaque object.
+        """
         self.left = self.max_bytes
         try:
-            if mode == "iter" and not isinstance(value, PLAIN):
+            if (mode == "iter" and not isinstance(value, PLAIN)) or (mode == "len" and type(value) in SIZED):
                 return {"g": self.items(islice(iter(value), self.max_bytes), 0)}
             data = self.node(value, 0)
             if mode == "str" and type(data) is dict and "o" in data:
@@ -149,4 +152,5 @@ ENCODE = {
     Decimal: _decimal,
     Fraction: _fraction,
 }
+SIZED = frozenset((deque, type({}.keys()), type({}.values()), type({}.items())))
 PLAIN = (*ENCODE, type(None))

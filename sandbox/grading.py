@@ -35,6 +35,7 @@ class Job:
             "test_wall_s": limits.wall_factor * limits.test_timeout_s,
             "program_timeout_s": limits.program_timeout_s,
             "program_wall_s": limits.program_wall_s,
+            "busy_factor": limits.busy_factor,
             "cpu_limit_s": int(limits.program_timeout_s) + 1,
             "max_output_bytes": limits.max_output_bytes,
         }

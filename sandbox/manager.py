@@ -155,7 +155,7 @@ class Manager:
         worker.output += pack(job.nonce.encode() + json.dumps(job.message(self.limits)).encode())
         worker.jobs.append(job)
         if len(worker.jobs) == 1:
-            worker.deadline = time.monotonic() + self.limits.program_wall_s + GRACE_S
+            worker.deadline = time.monotonic() + self.limits.longest_s + GRACE_S
         self.flush(group, worker)
 
     def flush(self, group: Group, worker: Worker) -> None:
@@ -212,7 +212,7 @@ class Manager:
         """Judge one program's frames."""
         job = worker.jobs.popleft()
         worker.served += 1
-        worker.deadline = time.monotonic() + self.limits.program_wall_s + GRACE_S
+        worker.deadline = time.monotonic() + self.limits.longest_s + GRACE_S
         length = HEADER.unpack_from(frame)[0]
         header, body = json.loads(frame[4 : 4 + length]), memoryview(frame)[4 + length :]
         if "infra" in header:

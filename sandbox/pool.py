@@ -31,6 +31,7 @@ class Limits:
     memory_mb: int = 512
     max_output_bytes: int = 4 << 20
     recycle_after: int = 20_000
+    busy_factor: float = 8.0  # wall seconds more for each CPU second used: a computing program is not idle, its machine is busy
 
     def __post_init__(self) -> None:
         for name in ("test_timeout_s", "wall_factor", "program_timeout_s", "memory_mb", "max_output_bytes", "recycle_after"):
@@ -39,8 +40,13 @@ class Limits:
 
     @property
     def program_wall_s(self) -> float:
-        """No program takes longer, whatever it does."""
+        """Wall limit of a program that uses no CPU time."""
         return self.wall_factor * self.program_timeout_s
+
+    @property
+    def longest_s(self) -> float:
+        """No program takes longer, whatever it does."""
+        return self.program_wall_s + self.busy_factor * self.program_timeout_s
 
 
 class SandboxUnavailable(RuntimeError):
@@ -98,7 +104,7 @@ class SandboxPool:
         futures = [self.submit(code, suite) for code, suite in programs]
         if timeout_s is None:
             rounds = math.ceil(len(programs) / self.manager.num_workers) + 1
-            timeout_s = 60.0 + 2 * rounds * (self.limits.program_wall_s + 10.0)
+            timeout_s = 60.0 + 2 * rounds * (self.limits.longest_s + 10.0)
         deadline = time.monotonic() + timeout_s
         verdicts = []
         for future, (_, suite) in zip(futures, programs):

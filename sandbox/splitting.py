@@ -8,7 +8,7 @@ the judge does not compute with), and the program's: all others.
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from sandbox.judging import (
     BINARY,
@@ -40,6 +40,7 @@ class Scope:
 
     program_names: set[str] = field(default_factory=set)
     foreign_names: set[str] = field(default_factory=set)
+    object_names: set[str] = field(default_factory=set)
     constants: dict[str, Thunk] = field(default_factory=dict)
     aliases: dict[str, str] = field(
         default_factory=lambda: {"math": "math", "cmath": "cmath", "sys": "sys", "pytest": "pytest"}
@@ -47,9 +48,7 @@ class Scope:
     members: dict[str, object] = field(default_factory=dict)
 
     def copy(self) -> "Scope":
-        return Scope(
-            set(self.program_names), set(self.foreign_names), dict(self.constants), dict(self.aliases), dict(self.members)
-        )
+        return Scope(*(getattr(self, part.name).copy() for part in fields(self)))
 
     def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
@@ -247,10 +246,8 @@ class Splitter:
         return thunk
 
     def split_subscript(self, node: ast.Subscript, mode: str) -> Thunk:
-        if isinstance(node.slice, ast.Slice):
-            return self.hole(node, mode)
-        if not isinstance(node.value, ast.Call) or self.needs_program(node.slice):
-            return self.hole(node, mode)
+        if self.needs_program(node) or isinstance(node.slice, ast.Slice):
+            return self.hole(node, mode)  # an element is as good a claim as the whole, and shorter
         value, index = self.split(node.value), self.split(node.slice)
         return lambda values: value(values)[index(values)]
 
@@ -278,7 +275,9 @@ class Splitter:
         name, function = callee
         if name in ("isinstance", "type") and any(self.needs_program(arg) for arg in node.args[1:]):
             raise Unsplittable("a class of the program")
-        mode = "iter" if name in ITERATING and name != "len" else "str" if name in TEXT else ""
+        if any(isinstance(arg, ast.Name) and arg.id in self.scope.object_names for arg in node.args):
+            return self.hole(node)  # `len(stack)` of an object that the test made: its own methods are what is tested
+        mode = "len" if name == "len" else "iter" if name in ITERATING else "str" if name in TEXT else ""
         args = [self.split(arg, mode) for arg in node.args]
         keywords = {keyword.arg: self.split(keyword.value) for keyword in node.keywords}
 

@@ -127,6 +127,8 @@ class Steps:
         ):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 self.scope.add_program_name(node.name)
+            if isinstance(node, ast.Assign) and _makes_object(node):
+                self.scope.object_names.add(node.targets[0].id)
             self.ops.append(("x", ast.unparse(node), ""))
         else:
             raise Unsplittable(f"a statement of the kind {type(node).__name__}")
@@ -215,6 +217,13 @@ def _is_handed_over(name: str, body: list[ast.stmt], scope: Scope) -> bool:
             ):
                 return True
     return False
+
+
+def _makes_object(node: ast.Assign) -> bool:
+    """`stack = Stack()`: by its name, a class of the program."""
+    target, call = node.targets[0], node.value
+    is_call = isinstance(target, ast.Name) and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+    return is_call and call.func.id[:1].isupper()
 
 
 def _raises(node: ast.With) -> bool:

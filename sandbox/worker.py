@@ -24,9 +24,6 @@ from sandbox.probe import attack_from_inside
 from sandbox.seccomp import Filter, build_filter
 from sandbox.sweep import sweeper
 
-GRACE_PER_CPU_S = (
-    3.0  # wall seconds that a computing child gets on top for each CPU second, so that busy neighbours do not time it out
-)
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
 POLL_S = 0.25
 EXIT_GRACE_S = 0.1
@@ -149,7 +146,8 @@ class Worker:
             fatal = self.run_child(job, results, bodies)
             if len(results) == before or fatal or (job["stop_at_first"] and results[-1][0] != "frame"):
                 break
-            if self.program_cpu_s >= job["program_timeout_s"] or time.monotonic() - self.program_start >= job["program_wall_s"]:
+            allowed_s = job["program_wall_s"] + job["busy_factor"] * self.program_cpu_s
+            if self.program_cpu_s >= job["program_timeout_s"] or time.monotonic() - self.program_start >= allowed_s:
                 break
         return {"results": results}, bodies
 
@@ -195,8 +193,10 @@ class Worker:
         while True:
             cpu, now = child.cpu_s(), time.monotonic()
             cpu_left = min(job["test_timeout_s"] - (cpu - cpu_mark), job["program_timeout_s"] - self.program_cpu_s - cpu)
-            wall_left = job["test_wall_s"] + GRACE_PER_CPU_S * (cpu - cpu_mark) - (now - wall_mark)
-            wall_left = min(wall_left, job["program_wall_s"] - (now - self.program_start))
+            wall_left = job["test_wall_s"] + job["busy_factor"] * (cpu - cpu_mark) - (now - wall_mark)
+            used_cpu_s = self.program_cpu_s + cpu
+            program_left = job["program_wall_s"] + job["busy_factor"] * used_cpu_s - (now - self.program_start)
+            wall_left = min(wall_left, program_left)
             if cpu_left <= 0 or wall_left <= 0:
                 return "timeout", []
             events = poll.poll(1000 * max(0.001, min(cpu_left, wall_left, POLL_S)))

@@ -1,5 +1,7 @@
 """Compiling tests: what is sent, what is kept, what is inline, and what the judge says about values."""
 
+from collections import deque
+
 import pytest
 
 from sandbox.encoding import Encoder, to_json
@@ -43,7 +45,9 @@ def holes(test, setup="", names=()):
         ("assert f(x) == 2\n", ["f(x)"]),
         ("assert s.get(1) == 2", ["s.get(1)"]),
         ("assert isinstance(f(1), list)", ["f(1)"]),
-        ("assert f(1)[0] == 2", ["f(1)"]),
+        ("assert f(1)[0] == 2", ["f(1)[0]"]),
+        ("s = Stack()\nassert len(s) == 0", ["len(s)"]),
+        ("s = stack()\nassert len(s) == 0", ["s"]),
         ("assert f('A').lower() == 'a'", ["f('A')"]),
         ("assert f(1) == 2, f'got {f(1)}'", ["f(1)"]),
         ("assert f(1) == pytest.approx(0.3)", ["f(1)"]),
@@ -134,8 +138,10 @@ def test_no_expected_value_is_sent():
         ("assert str(f(1)) == '7'", 7, "passed"),
         ("assert isinstance(f(1), int)", True, "passed"),
         ("assert type(f(1)) == int", True, "failed"),
-        ("assert f(1)[1] == 5", [4, 5], "passed"),
-        ("assert f(1)[9] == 5", [4, 5], "error"),
+        ("assert f(1)[1] == 5", 5, "passed"),
+        ("assert len(f(1)) == 2", deque([1, 2]), "passed"),
+        ("assert len(f(1)) == 1", {1: 2}.keys(), "passed"),
+        ("assert sum(f(1)) == 3", [0] * 5000 + [3], "passed"),
         ("assert f('A').upper() == 'B'", "b", "passed"),
         ("assert f(1) == 1", object(), "failed"),
         ("assert f(1) != 1", object(), "passed"),

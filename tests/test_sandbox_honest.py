@@ -1,0 +1,207 @@
+"""Honest programs that are easy to get wrong: each has to pass, as it does in plain Python."""
+
+import pytest
+
+from sandbox.pool import Limits, SandboxPool
+from sandbox.suite import compile_suite
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with SandboxPool(1, Limits(test_timeout_s=2.0)) as pool:
+        yield pool
+
+
+PROGRAMS = {
+    "main_guard_thread": (
+        """
+import threading
+threading.Thread(target=lambda: None).start()
+def sq(x): return x*x
+""",
+        ["assert sq(3)==9"],
+    ),
+    "namedtuple": (
+        """
+from collections import namedtuple
+P=namedtuple('P','a b')
+def f(): return P(1,2)
+""",
+        ["assert f() == (1,2)"],
+    ),
+    "decimal": (
+        """
+from decimal import Decimal
+def f(): return Decimal('1.5')
+""",
+        ["assert f() == 1.5"],
+    ),
+    "np": (
+        """
+import numpy as np
+def f(): return list(np.arange(3))
+""",
+        ["assert f() == [0,1,2]"],
+    ),
+    "generator": (
+        """
+def f(n):
+    yield from range(n)
+""",
+        ["assert list(f(3)) == [0,1,2]", "assert sum(f(4)) == 6", "assert set(f(2)) == {0,1}"],
+    ),
+    "map": (
+        """
+def f(n): return map(str, range(n))
+""",
+        ["assert list(f(2)) == ['0','1']"],
+    ),
+    "dictkeys": (
+        """
+def f(): return {1:2}.keys()
+""",
+        ["assert list(f()) == [1]", "assert len(f())==1", "assert sorted(f())==[1]"],
+    ),
+    "deque": (
+        """
+from collections import deque
+def f(): return deque([1])
+""",
+        ["assert list(f()) == [1]", "assert len(f()) == 1"],
+    ),
+    "class": (
+        """
+class S:
+    def __init__(s): s.v=[]
+    def push(s,x): s.v.append(x)
+    def __len__(s): return len(s.v)
+    def __str__(s): return 'S'
+""",
+        ["s=S()\ns.push(1)\nassert len(s)==1\nassert str(s)=='S'"],
+    ),
+    "ctypes": (
+        """
+import ctypes
+def f(x): return ctypes.c_int32(x).value
+""",
+        ["assert f(2**31) == -2**31"],
+    ),
+    "global_state": (
+        """
+c=0
+def f():
+    global c
+    c+=1
+    return c
+""",
+        ["assert f()==1", "assert f()==2"],
+    ),
+    "input_mutation": (
+        """
+def f(v): v.append(1)
+""",
+        ["v=[]\nf(v)\nassert v==[1]"],
+    ),
+    "test_import": (
+        """
+def f(x): return x**0.5
+""",
+        ["import math\nassert math.isclose(f(2), math.sqrt(2))"],
+    ),
+    "warnings": (
+        r"""
+import warnings
+def f():
+    warnings.warn('x'); return '\d'
+""",
+        ["assert f()=='\\\\d'"],
+    ),
+    "logging": (
+        """
+import logging
+def f():
+    logging.error('x'); return 1
+""",
+        ["assert f()==1"],
+    ),
+    "tempfile": (
+        """
+import tempfile, shutil, pathlib, glob
+def f(): return 1
+""",
+        ["assert f()==1"],
+    ),
+    "datetime_strptime": (
+        """
+from datetime import datetime
+def f(s): return datetime.strptime(s,'%Y-%m-%d').year
+""",
+        ["assert f('2020-01-02')==2020"],
+    ),
+    "re_hashlib": (
+        """
+import hashlib
+def f(s): return hashlib.md5(s.encode()).hexdigest()
+""",
+        ["assert f('a')=='0cc175b9c0f1b6a831c399e269772661'"],
+    ),
+    "sha3_blake": (
+        """
+import hashlib
+def f(s): return len(hashlib.sha3_256(s).digest())+len(hashlib.blake2b(s).digest())+len(hashlib.sha512(s).digest())
+""",
+        ["assert f(b'a')==160"],
+    ),
+    "time": (
+        """
+import time
+def f(): return time.localtime().tm_year > 2000 and bool(time.strftime('%Y'))
+""",
+        ["assert f()"],
+    ),
+    "multi_open_main": (
+        """
+import os
+def f(): return os.path.exists('/etc/passwd')
+""",
+        ["assert f() == False"],
+    ),
+    "400mb": (
+        """
+def f(): return len(bytearray(400<<20))
+""",
+        ["assert f()==400<<20"],
+    ),
+    "4threads_numpy": (
+        """
+import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+def f():
+    with ThreadPoolExecutor(4) as e: return sum(e.map(lambda v: float(np.ones(1000).sum()), range(4)))
+""",
+        ["assert f()==4000.0"],
+    ),
+    "np_linalg": (
+        """
+import numpy as np
+def f(): return float(np.linalg.det(np.eye(300)))
+""",
+        ["assert abs(f()-1)<1e-9"],
+    ),
+    "np_inline": (
+        """
+import numpy as np
+def f(): return np.ones(3)
+""",
+        ["import numpy as np\nassert np.allclose(f(), np.ones(3))"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_honest_program_passes(pool, name):
+    if "np" in name or "numpy" in name:
+        pytest.importorskip("numpy")
+    code, tests = PROGRAMS[name]
+    verdict = pool.submit(code, compile_suite(tests)).result(60)
+    assert verdict.all_passed, verdict
