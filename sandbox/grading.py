@@ -50,7 +50,7 @@ def judge(job: Job, results: list, body: memoryview) -> Verdict:
     """The verdict of a program from the worker's results and the child's frames. Tests that never ran have the status of
     what stopped them.
     """
-    tests, start, stopped = [], 0, ("error", "not run")
+    tests, start, stopped = [], 0, ("timeout", "not run: the time of the program was used up")
     for index, test in enumerate(job.suite.tests):
         if index >= len(results):
             tests.append(TestResult(*stopped, 0.0, 0.0, test.inline))
