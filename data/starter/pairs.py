@@ -17,7 +17,7 @@ from data.starter.misconceptions import misconception
 
 _WRONG = 0.6  # of the attempts, misconceived ones included
 _SOUND = 0.1  # of the first turns where there is a misconception
-_CORRECTED = 0.3  # of the corrections of a misconceived attempt: a second look knows better, and still mostly repeats it
+_CORRECTED = 0.15  # of the corrections of a misconceived attempt: untrained small models mostly repeat what they wrote
 _MISCONCEIVED = 0.5  # of the attempts where there is a misconception
 _TWO_MISTAKES = 0.25  # of the other wrong attempts
 _MISREAD = 0.2  # of the other wrong attempts
