@@ -7,7 +7,7 @@ without that module.
 import re
 import sys
 
-from sandbox.library import LEAN
+from sandbox.preload import LEAN
 from sandbox.spawn import Group
 
 LEAN_GROUP, WIDE_GROUP = Group(True), Group(False)

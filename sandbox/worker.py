@@ -19,7 +19,7 @@ from sandbox import kernel
 from sandbox.child import ERROR, LOADED, NONCE_BYTES, Runner
 from sandbox.frames import FrameBuffer, pack, read_frame, write_all
 from sandbox.layers import Layers, harden, new_namespaces
-from sandbox.library import load_everything
+from sandbox.preload import load_everything
 from sandbox.probe import attack_from_inside
 from sandbox.seccomp import Filter, build_filter
 from sandbox.sweep import sweeper

@@ -1,27 +1,16 @@
 """Attacks on the verdict, one a test: values that lie, forged frames, a spoiled runner."""
 
 import pytest
+from attacking import SQUARE, grade
 
 from sandbox.pool import Limits, SandboxPool
 from sandbox.suite import compile_suite
-
-SQUARE = ["assert sq(3) == 9", "assert sq(4) == 16"]
-SANE = compile_suite(["assert ok(2) == 4"])
-NOT_PAID = {"failed", "error", "timeout", "memory", "exited", "crashed", "killed", "blocked", "output"}
 
 
 @pytest.fixture(scope="module")
 def pool():
     with SandboxPool(1, Limits(test_timeout_s=0.5, wall_factor=2.0, program_timeout_s=3.0)) as pool:
         yield pool
-
-
-def grade(pool, code, tests=SQUARE, expected=NOT_PAID):
-    """Grade a program, then a sane one on the same worker."""
-    verdict = pool.submit(code, compile_suite(tests), True).result(30)
-    assert verdict.status in expected, verdict
-    assert pool.submit("def ok(x): return x * x", SANE).result(30).all_passed
-    return verdict
 
 
 FORGERIES = {
