@@ -27,6 +27,7 @@ stage() { # stage NAME FOLDER COMMAND...: run COMMAND unless FOLDER holds a fini
     "$@"
     touch "$folder/.done"
 }
+trap 'echo "stopped; finished stages are kept, the same command goes on from there" >&2; exit 130' INT
 last_checkpoint() { ls -d "$1"/checkpoint-* | sort -t- -k2 -V | tail -1; }
 evaluate() { # evaluate MODEL OUTPUT_DIR
     "${launch[@]}" evaluate.py --model_name_or_path "$1" --test_data "$starter/eval.jsonl" --output_dir "$2" \
