@@ -30,12 +30,14 @@ def main() -> None:
         processes = start_processes(config.local_rank)
         start_logging(processes.is_main)
         tokenizer = load_tokenizer(config.model_name_or_path)
-        model_config = load_model_config(config.model_name_or_path)
-        collector = build_collector(config, tokenizer, model_config, problems, config.num_turns, config.batch_size)
+        model_config = load_model_config(config.model_name_or_path, config.attn_implementation)
+        collector = build_collector(
+            config, tokenizer, model_config, problems, config.num_turns, config.batch_size, processes.device
+        )
     with collector.pool:
         logger.info("sandbox: %s", collector.pool.layer_report())
         dtype = compute_dtype(config.dtype, processes.device)
-        model = load_model(config.model_name_or_path, dtype).to(processes.device).eval()
+        model = load_model(config.model_name_or_path, dtype, config.attn_implementation).to(processes.device).eval()
         records = evaluate(
             collector,
             model,

@@ -8,11 +8,13 @@ loss with advantage 1, through the same engine and update as RL.
 
 import logging
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
+from transformers import PreTrainedTokenizerBase
 
 from data.boost import read_pairs
 from data.order import ShuffledOrder
@@ -42,15 +44,23 @@ def main() -> None:
         use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
         zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
         tokenizer = load_tokenizer(config.model_name_or_path)
-        model_config = load_model_config(config.model_name_or_path)
+        model_config = load_model_config(config.model_name_or_path, config.attn_implementation)
         encoded = encode_pairs(pairs, tokenizer, model_config)
-        collector = build_collector(
-            config, tokenizer, model_config, eval_problems, config.eval_num_turns, config.local_rollout_forward_batch_size
-        )
+        collector = None
+        if eval_problems:
+            collector = build_collector(
+                config,
+                tokenizer,
+                model_config,
+                eval_problems,
+                config.eval_num_turns,
+                config.local_rollout_forward_batch_size,
+                processes.device,
+            )
         output_dir = Path(config.output_dir)
         writer = RunWriter(output_dir, resolved(config), config.report_to, config.wandb_run_name, processes.is_main)
-    with collector.pool, writer, logging_redirect_tqdm():
-        train(config, zero_config, processes, collector, writer, encoded, eval_problems)
+    with collector.pool if collector else nullcontext(), writer, logging_redirect_tqdm():
+        train(config, zero_config, processes, tokenizer, collector, writer, encoded, eval_problems)
     stop_processes()
 
 
@@ -58,7 +68,8 @@ def train(
     config: BoostConfig,
     zero_config: dict,
     processes: Processes,
-    collector: Collector,
+    tokenizer: PreTrainedTokenizerBase,
+    collector: Collector | None,
     writer: RunWriter,
     pairs: list[EncodedPair],
     eval_problems: list[Problem],
@@ -66,7 +77,8 @@ def train(
     """Likelihood steps, with an evaluation and a checkpoint now and then."""
     num_steps = config.num_steps(len(pairs), config.global_batch_size)
     order = ShuffledOrder(len(pairs), config.seed)
-    engine = build_engine(load_model(config.model_name_or_path, torch.float32), zero_config, config, num_steps)
+    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
+    engine = build_engine(model, zero_config, config, num_steps)
     weights = SamplingWeights(engine)
     for step in tqdm(range(1, num_steps + 1), desc="boost", disable=None if processes.is_main else True):
         clock = Clock()
@@ -76,14 +88,14 @@ def train(
         clock.lap("update_s")
         writer.log_step(step, stats.metrics(), clock)
         is_last, accuracy = step == num_steps, None
-        if eval_problems and config.is_evaluation_step(step, num_steps):
+        if collector and config.is_evaluation_step(step, num_steps):
             records = evaluate(collector, weights.refresh(), eval_problems, processes, num_turns=config.eval_num_turns)
             summary = summarize(records)
             writer.log(step, summary_metrics(summary))
             accuracy = summary["accuracy@1"]["value"]
             is_last = is_last or 0 < config.stop_at_accuracy <= accuracy
         if is_last or config.is_save_step(step, num_steps):
-            save_checkpoint(weights.refresh(), collector.encoder.tokenizer, Path(config.output_dir), step, processes)
+            save_checkpoint(weights.refresh(), tokenizer, Path(config.output_dir), step, processes)
         if is_last:
             break
 

@@ -45,10 +45,11 @@ def main() -> None:
         collector = build_collector(
             config,
             tokenizer,
-            load_model_config(config.model_name_or_path),
+            load_model_config(config.model_name_or_path, config.attn_implementation),
             problems + eval_problems,
             max(config.num_turns, config.eval_num_turns if eval_problems else 1),
             config.local_rollout_forward_batch_size,
+            processes.device,
         )
         output_dir = Path(config.output_dir)
         writer = RunWriter(output_dir, resolved(config), config.report_to, config.wandb_run_name, processes.is_main)
@@ -71,9 +72,10 @@ def train(
     rank, world_size, device = processes.rank, processes.world_size, processes.device
     num_steps = config.num_steps(len(problems), config.problems_per_step)
     order = ShuffledOrder(len(problems), config.seed)
-    model = load_model(config.model_name_or_path, torch.float32)
+    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
     engine = build_engine(model, zero_config, config, num_steps)
-    reference = build_reference(load_model(config.model_name_or_path, torch.float32), zero_config, device)
+    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
+    reference = build_reference(model, zero_config, device)
     weights = SamplingWeights(engine)
     for step in tqdm(range(1, num_steps + 1), desc="cocos", disable=None if processes.is_main else True):
         clock = Clock()

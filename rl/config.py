@@ -9,6 +9,7 @@ from typing import Literal
 
 from rl.advantages import FirstTurnReturn
 from rl.rewards import RewardForm
+from rl.sampling import SamplerName
 
 
 class ConfigError(ValueError):
@@ -28,6 +29,7 @@ class ModelFlags:
     dtype: Literal["auto", "float32", "bfloat16"] = flag(
         "auto", "Compute precision; fp32 master weights either way. auto: bfloat16 on GPUs, float32 on CPUs."
     )
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = flag("sdpa", "Attention of every forward pass.")
     seed: int = flag(42, "Seed of data order, sampling and every other draw.")
     local_rank: int = flag(-1, "Appended by the deepspeed launcher; LOCAL_RANK in the environment wins.")
 
@@ -40,13 +42,17 @@ class ModelFlags:
         if Path(self.output_dir).is_file():
             raise ConfigError(f"--output_dir {self.output_dir} is a file; give a folder")
         _at_least(0, seed=self.seed)
+        _installed_attention(self.attn_implementation)
 
 
 @dataclass(kw_only=True)
-class SandboxFlags:
-    """How model-written programs are run."""
+class RolloutFlags:
+    """How programs are sampled, and how they are run."""
 
     max_new_tokens: int = flag(512, "Most tokens of one attempt.")
+    sampler: SamplerName = flag(
+        "auto", "batch: runs anywhere. paged: continuous batching. auto: paged on GPUs with flash attention, else batch."
+    )
     sandbox_workers: int = flag(2, "Sandbox worker processes of each rank.")
     test_timeout_s: float = flag(2.0, "CPU seconds that one test may take.")
     sandbox_memory_mb: int = flag(512, "Address space of one program, in MB.")
@@ -123,7 +129,7 @@ class TrainFlags(ModelFlags):
 
 
 @dataclass(kw_only=True)
-class BoostConfig(SandboxFlags, TrainFlags):
+class BoostConfig(RolloutFlags, TrainFlags):
     """Stage 1: learn the two-turn format from pairs of prompt and completion."""
 
     stop_at_accuracy: float = flag(
@@ -145,7 +151,7 @@ class BoostConfig(SandboxFlags, TrainFlags):
 
 
 @dataclass(kw_only=True)
-class CocosConfig(SandboxFlags, TrainFlags):
+class CocosConfig(RolloutFlags, TrainFlags):
     """Stage 2: reinforcement learning over the turns."""
 
     first_attempts: int = flag(1, "First attempts M of each problem; with 1, as published, first attempts get no gradient.")
@@ -199,7 +205,7 @@ class CocosConfig(SandboxFlags, TrainFlags):
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig(SandboxFlags, ModelFlags):
+class EvaluateConfig(RolloutFlags, ModelFlags):
     """Evaluation over turns."""
 
     test_data: str = field(metadata={"help": "Problems in MBPP format: a file, or a hub data set (name or name:split)."})
@@ -232,3 +238,10 @@ def _known_schedule(name: str) -> None:
     names = [kind.value for kind in SchedulerType]
     if name not in names:
         raise ConfigError(f"--lr_scheduler_type is {name!r}: choose one of {', '.join(names)}")
+
+
+def _installed_attention(name: str) -> None:
+    from transformers.utils import is_flash_attn_2_available
+
+    if name == "flash_attention_2" and not is_flash_attn_2_available():
+        raise ConfigError(f"--attn_implementation is {name}: it needs an NVIDIA GPU and the package flash-attn; use sdpa")

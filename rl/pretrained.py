@@ -27,19 +27,19 @@ def load_tokenizer(model_name_or_path: str) -> PreTrainedTokenizerBase:
         ) from None
 
 
-def load_model_config(model_name_or_path: str) -> Any:
+def load_model_config(model_name_or_path: str, attn_implementation: str) -> Any:
     """The model's configuration without its weights. Raises: ConfigError where there is none."""
     try:
-        return AutoConfig.from_pretrained(model_name_or_path)
+        return AutoConfig.from_pretrained(model_name_or_path, attn_implementation=attn_implementation)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"--model_name_or_path {model_name_or_path}: no model can be loaded ({str(error).splitlines()[0]})"
         ) from None
 
 
-def load_model(model_name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
+def load_model(model_name_or_path: str, dtype: torch.dtype, attn_implementation: str) -> PreTrainedModel:
     """The causal language model with dropout off: sampling and training must see one distribution."""
-    model = AutoModelForCausalLM.from_pretrained(model_name_or_path, dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(model_name_or_path, dtype=dtype, attn_implementation=attn_implementation)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

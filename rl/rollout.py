@@ -8,15 +8,18 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.problem import DataError, Problem, read_problems
 from data.prompts import DONE, correction_suffix, extract_code, first_prompt
-from rl.config import SandboxFlags
+from rl.completion import Sample, Seed, StopCondition, decode
+from rl.config import RolloutFlags
 from rl.pretrained import context_tokens, eos_token_ids
-from rl.sampling import Sample, Seed, StopCondition, decode, sample
+from rl.sampling import Sampler, choose_sampler
 from rl.trajectory import Attempt, Rollout
 from sandbox.pool import Limits, SandboxPool
 from sandbox.suite import Suite, compile_suite, defined_names
@@ -87,6 +90,7 @@ class Collector:
     """Everything a rollout needs besides the model and the problems of the moment."""
 
     encoder: PromptEncoder
+    sampler: Sampler
     pool: SandboxPool
     suites: dict[Problem, Suite]
     max_new_tokens: int
@@ -116,7 +120,7 @@ class Collector:
             if turns:
                 contexts = [(a.problem, a, self.encoder.correction_ids(a)) for a in turns[-1]]
                 seeds = [(*seed, branch) for seed in seeds for branch in range(branching[len(turns) - 1])]
-            completions = sample(
+            completions = self.sampler(
                 model,
                 [prompt_ids for _, _, prompt_ids in contexts],
                 num_samples,
@@ -161,12 +165,13 @@ class Collector:
 
 
 def build_collector(
-    config: SandboxFlags,
+    config: RolloutFlags,
     tokenizer: PreTrainedTokenizerBase,
     model_config: Any,
     problems: Sequence[Problem],
     num_turns: int,
     max_rows: int,
+    device: torch.device,
 ) -> Collector:
     """A collector for `problems`, with every one of their prompts and tests checked. Raises: DataError.
 
@@ -178,8 +183,9 @@ def build_collector(
             raise DataError(f"--fewshot_data {config.fewshot_data}: problem {example.problem_id} has no 'code' to show")
     encoder = PromptEncoder(tokenizer, fewshot, eos_token_ids(model_config, tokenizer))
     room = prompt_room(context_tokens(model_config), encoder, num_turns, config.max_new_tokens)
-    for problem in problems:
-        encoder.first_ids(problem, room)
+    lengths = [len(encoder.first_ids(problem, room)) for problem in problems]
+    if lengths:
+        logger.info("prompts of turn 1: %d to %d tokens, %d on average", min(lengths), max(lengths), mean(lengths))
     inexact = find_inexact_text(tokenizer, problems)
     if inexact:
         logger.warning(
@@ -196,7 +202,8 @@ def build_collector(
     )
     limits = Limits(test_timeout_s=config.test_timeout_s, memory_mb=config.sandbox_memory_mb)
     pool = SandboxPool(num_workers=config.sandbox_workers, limits=limits, allow_unsafe=config.allow_unsafe_sandbox)
-    return Collector(encoder, pool, suites, config.max_new_tokens, room, max_rows)
+    sampler = choose_sampler(config.sampler, model_config, device)
+    return Collector(encoder, sampler, pool, suites, config.max_new_tokens, room, max_rows)
 
 
 def find_inexact_text(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]) -> list[str]:

@@ -7,10 +7,10 @@ import torch
 
 from data.problem import DataError, Problem
 from data.prompts import DONE, answer, correction_prompt, first_prompt
+from rl.completion import decode
 from rl.config import CocosConfig
 from rl.pretrained import load_model, load_model_config, load_tokenizer
 from rl.rollout import PromptEncoder, build_collector, find_inexact_text
-from rl.sampling import decode
 from rl.scoring import num_judged, rollout_kls, rollout_rewards, train_rows
 from rl.trajectory import Attempt
 
@@ -24,8 +24,8 @@ def attempt(tokenizer, problem, encoder, text, finish_reason, extra=()):
 
 def collector_for(model_dir, problems, **flags):
     config = CocosConfig(model_name_or_path=str(model_dir), output_dir="unused", train_data="unused", **flags)
-    tokenizer, model_config = load_tokenizer(str(model_dir)), load_model_config(str(model_dir))
-    return build_collector(config, tokenizer, model_config, problems, 2, 16)
+    tokenizer, model_config = load_tokenizer(str(model_dir)), load_model_config(str(model_dir), "sdpa")
+    return build_collector(config, tokenizer, model_config, problems, 2, 16, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("overhang", ["", "\n", "\n\n"])
@@ -100,7 +100,7 @@ def test_a_subtree_is_the_same_whatever_else_is_sampled(tiny_model, tiny_model_d
 def check_first_step(model_dir: Path, problems: list[Problem], max_new_tokens: int) -> None:
     """Policy equal to reference: sequence KL 0 and ratio 1, sampler against training forward."""
     collector = collector_for(model_dir, problems, max_new_tokens=max_new_tokens)
-    model = load_model(str(model_dir), torch.float32).eval()
+    model = load_model(str(model_dir), torch.float32, "sdpa").eval()
     with collector.pool:
         rollout = collector.collect(model, problems, (1, 2), 0.9, [(0, i) for i in range(len(problems))])
         kls = rollout_kls(rollout, model, 4, 0.9, CPU)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from data.prompts import DONE
+from rl.batch_sampling import sample_batch
+from rl.completion import StopCondition, decode
 from rl.logprobs import CompletionBatch, completion_logprobs
-from rl.sampling import StopCondition, decode, sample
 
 CPU = torch.device("cpu")
 
@@ -19,7 +20,7 @@ class Never:
 
 def draw(model, prompts, n, stop=None, max_new_tokens=8, temperature=0.9, seed=0, max_rows=64):
     seeds = [(seed, i) for i in range(len(prompts))]
-    return sample(
+    return sample_batch(
         model,
         prompts,
         n,

@@ -1,0 +1,52 @@
+"""A completion: its token ids, their logprobs, and what ends it.
+
+Nothing here knows about problems, turns or rewards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+Seed = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion. `finish_reason` is `stop` (the end marker), `eos` or `length`."""
+
+    completion_ids: list[int]
+    logprobs: list[float]
+    finish_reason: str
+
+
+class StopCondition:
+    """Ends a completion at an end marker in its text, wherever the tokenizer's boundaries fall, or at an EOS token.
+
+    The token that completes the marker is the last token kept; text that it carries beyond the marker is the
+    caller's to cut.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, marker: str, eos_token_ids: Sequence[int]):
+        self._tokenizer = tokenizer
+        self._marker = marker
+        self.eos_token_ids = frozenset(eos_token_ids)
+        # Only a token that holds the marker's last character can complete it; decoding after every other token would
+        # cost more than the model on small models.
+        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        self._final_ids = frozenset(i for i, token in enumerate(tokens) if token and marker[-1] in token)
+
+    def finish_reason(self, completion_ids: list[int]) -> str | None:
+        """`eos`, `stop` or None, for the completion as it stands after its newest token."""
+        newest = completion_ids[-1]
+        if newest in self.eos_token_ids:
+            return "eos"
+        # A marker of n characters spans at most n tokens (4n where a character may be spread over byte tokens).
+        if newest in self._final_ids and self._marker in decode(self._tokenizer, completion_ids[-4 * len(self._marker) :]):
+            return "stop"
+        return None
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """Text of token ids, exactly: the library's clean-up of spaces would turn `' '.join` into `''.join`."""
+    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
