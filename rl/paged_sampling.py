@@ -32,14 +32,16 @@ def sample_paged(
     max_rows: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[list[Sample]]:
-    """As `sample_batch`. Raises: RuntimeError where the decoding thread dies."""
+    """As `sample_batch`, for prompts of at least two tokens. Raises: RuntimeError where the decoding thread dies."""
+    if min(map(len, prompts)) < 2:
+        raise ValueError("paged sampling needs prompts of at least 2 tokens: the last one is decoded after the fork")
     was_training = model.training
     model.eval()
     # The library seeds torch's global generator with what it is given; the trainer's own state must not notice.
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         with model.continuous_batching_context_manager(
             generation_config=_generation_config(max_new_tokens, temperature, num_samples, stop),
-            continuous_batching_config=_paging_config(model, prompts, max_new_tokens, max_rows, seeds),
+            continuous_batching_config=_paging_config(model, prompts, num_samples, max_new_tokens, max_rows, seeds),
             warmup=False,
         ) as manager:
             samples = _collect(manager, prompts, num_samples, stop, max_new_tokens, on_progress)
@@ -59,7 +61,12 @@ def _generation_config(max_new_tokens: int, temperature: float, num_samples: int
 
 
 def _paging_config(
-    model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int, max_rows: int, seeds: Sequence[Seed]
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    num_samples: int,
+    max_new_tokens: int,
+    max_rows: int,
+    seeds: Sequence[Seed],
 ) -> ContinuousBatchingConfig:
     is_flash = "flash" in model.config._attn_implementation
     page_tokens = PAGE_TOKENS["flash" if is_flash else "other"]
@@ -71,6 +78,8 @@ def _paging_config(
         num_blocks=max_rows * -(-row_tokens // page_tokens),
         max_batch_tokens=max(PREFILL_TOKENS, max_rows),
         max_requests_per_batch=max_rows,
+        # Pages shared between requests may leave one token to prefill, and a request of one token can't be forked.
+        allow_block_sharing=num_samples == 1,
         use_cuda_graph=is_flash and model.device.type == "cuda",
         use_async_batching=False,  # a row that is cancelled in flight would lose its pages twice
         auto_switch_to_flash=False,  # sampling and training are to run the same attention

@@ -7,6 +7,8 @@ from data.prompts import DONE
 from rl.batch_sampling import sample_batch
 from rl.completion import StopCondition, decode
 from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.paged_sampling import sample_paged
+from rl.sampling import choose_sampler
 
 CPU = torch.device("cpu")
 
@@ -14,13 +16,18 @@ CPU = torch.device("cpu")
 class Never:
     """A stop condition that does not stop."""
 
+    eos_token_ids = frozenset()
+
     def finish_reason(self, completion_ids):
         return None
 
 
-def draw(model, prompts, n, stop=None, max_new_tokens=8, temperature=0.9, seed=0, max_rows=64):
+both_samplers = pytest.mark.parametrize("sampler", [sample_batch, sample_paged], ids=["batch", "paged"])
+
+
+def draw(model, prompts, n, stop=None, max_new_tokens=8, temperature=0.9, seed=0, max_rows=64, sampler=sample_batch):
     seeds = [(seed, i) for i in range(len(prompts))]
-    return sample_batch(
+    return sampler(
         model,
         prompts,
         n,
@@ -32,9 +39,11 @@ def draw(model, prompts, n, stop=None, max_new_tokens=8, temperature=0.9, seed=0
     )
 
 
-def test_frequencies_are_the_full_softmax_at_the_temperature(tiny_model):
-    n, prompt = 6000, [5, 6, 7]
-    tokens = torch.tensor([s.completion_ids[0] for s in draw(tiny_model, [prompt], n, max_new_tokens=1, max_rows=n)[0]])
+@both_samplers
+def test_frequencies_are_the_full_softmax_at_the_temperature(tiny_model, sampler):
+    n, prompt = 3000, [5, 6, 7]
+    (samples,) = draw(tiny_model, [prompt], n, max_new_tokens=1, max_rows=256, sampler=sampler)
+    tokens = torch.tensor([s.completion_ids[0] for s in samples])
     with torch.no_grad():
         probs = torch.softmax(tiny_model(torch.tensor([prompt])).logits[0, -1].double() / 0.9, -1)
     # Pearson's chi-square over 32 bins of about equal probability; its mean is 31, and 61.1 is the 0.1% point.
@@ -46,15 +55,19 @@ def test_frequencies_are_the_full_softmax_at_the_temperature(tiny_model):
     assert ((observed - expected) ** 2 / expected).sum() < 61.1
 
 
-def test_improbable_tokens_are_drawn_too(tiny_model):
+@both_samplers
+def test_improbable_tokens_are_drawn_too(tiny_model, sampler):
     """A hidden top-k would leave most of a flat distribution untouched."""
-    tokens = {s.completion_ids[0] for s in draw(tiny_model, [[5]], 3000, max_new_tokens=1, max_rows=3000)[0]}
+    (samples,) = draw(tiny_model, [[5, 6]], 1500, max_new_tokens=1, max_rows=256, sampler=sampler)
+    tokens = {s.completion_ids[0] for s in samples}
     assert len(tokens) > 200
 
 
-def test_logprobs_agree_with_the_training_forward(tiny_model):
-    prompts = [[5, 6, 7, 8], [9], [10, 11]]
-    for prompt, samples in zip(prompts, draw(tiny_model, prompts, 3)):
+@both_samplers
+def test_logprobs_agree_with_the_training_forward(tiny_model, sampler):
+    prompts = [[5, 6, 7, 8], [9, 9], [10, 11, 12] * 15]
+    for prompt, samples in zip(prompts, draw(tiny_model, prompts, 3, sampler=sampler)):
+        assert len(samples) == 3
         for one in samples:
             with torch.no_grad():
                 batch = CompletionBatch.collate([prompt], [one.completion_ids], CPU)
@@ -69,14 +82,16 @@ def test_samples_do_not_depend_on_the_rows_beside_them(tiny_model):
     assert [[s.completion_ids for s in row] for row in together] == [[s.completion_ids for s in row] for row in narrow]
 
 
-def test_samples_of_a_prompt_and_of_seeds_differ(tiny_model):
-    first, second = draw(tiny_model, [[5, 6]], 2)[0]
-    other = draw(tiny_model, [[5, 6]], 1, seed=1)[0][0]
+@both_samplers
+def test_samples_of_a_prompt_and_of_seeds_differ(tiny_model, sampler):
+    first, second = draw(tiny_model, [[5, 6]], 2, sampler=sampler)[0]
+    other = draw(tiny_model, [[5, 6]], 1, seed=1, sampler=sampler)[0][0]
     assert len({tuple(s.completion_ids) for s in (first, second, other)}) == 3
 
 
-def test_greedy_takes_the_most_probable_token(tiny_model):
-    (one,) = draw(tiny_model, [[5, 6]], 1, temperature=0.0, max_new_tokens=3)[0]
+@both_samplers
+def test_greedy_takes_the_most_probable_token(tiny_model, sampler):
+    (one,) = draw(tiny_model, [[5, 6]], 1, temperature=0.0, max_new_tokens=3, sampler=sampler)[0]
     ids = [5, 6]
     with torch.no_grad():
         for token in one.completion_ids:
@@ -106,6 +121,8 @@ def test_eos_stops(tokenizer):
 class StopAt:
     """Ends each completion once it has a given number of tokens, its first token deciding how many."""
 
+    eos_token_ids = frozenset()
+
     def finish_reason(self, completion_ids):
         return "stop" if len(completion_ids) >= 1 + completion_ids[0] % 5 else None
 
@@ -130,3 +147,64 @@ def test_rows_that_end_early_change_nothing_for_the_others(tiny_model):
 def test_decode_is_exact(tokenizer):
     for code in ("x = ' '.join(a)", "a , b", "don 't", "x  =  1 ;", "é ü\t\n"):
         assert decode(tokenizer, tokenizer(code)["input_ids"]) == code
+
+
+@both_samplers
+def test_completions_end_with_the_token_that_stops_them(tiny_model, sampler):
+    """Nothing after it is kept, not even what a backend had already written; every row is counted once."""
+    counted = []
+    samples = sampler(
+        tiny_model,
+        [[i, i + 1] for i in range(5, 11)],
+        3,
+        StopAt(),
+        max_new_tokens=4,
+        temperature=1.0,
+        seeds=[(i,) for i in range(6)],
+        max_rows=8,
+        on_progress=counted.append,
+    )
+    assert sum(counted) == 18
+    for one in (s for row in samples for s in row):
+        wanted = 1 + one.completion_ids[0] % 5
+        assert len(one.completion_ids) == len(one.logprobs) == min(wanted, 4)
+        assert one.finish_reason == ("stop" if wanted <= 4 else "length")
+
+
+@both_samplers
+def test_eos_ends_a_completion_and_is_kept(tiny_model, tokenizer, sampler):
+    class EveryEvenToken:
+        eos_token_ids = frozenset(range(0, tiny_model.config.vocab_size, 2))
+
+        def finish_reason(self, ids):
+            return "eos" if ids[-1] in self.eos_token_ids else None
+
+    (samples,) = draw(tiny_model, [[5, 6]], 12, EveryEvenToken(), sampler=sampler)
+    for one in samples:
+        assert [token % 2 for token in one.completion_ids[:-1]] == [1] * (len(one.completion_ids) - 1)
+        assert (one.finish_reason == "eos") == (one.completion_ids[-1] % 2 == 0)
+    assert "eos" in {one.finish_reason for one in samples}
+
+
+def test_paged_sampling_leaves_the_model_and_the_random_state_as_they_were(tiny_model):
+    before = torch.random.get_rng_state()
+    tiny_model.train()
+    draw(tiny_model, [[5, 6]], 2, sampler=sample_paged)
+    assert tiny_model.training
+    tiny_model.eval()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert tiny_model.config._attn_implementation == "sdpa"
+
+
+def test_paged_sampling_refuses_prompts_it_cannot_fork(tiny_model):
+    with pytest.raises(ValueError, match="at least 2 tokens"):
+        draw(tiny_model, [[5]], 2, sampler=sample_paged)
+
+
+def test_auto_takes_pages_only_where_a_flash_kernel_reads_them(tiny_model):
+    flash = type("Config", (), {"_attn_implementation": "flash_attention_2"})()
+    assert choose_sampler("auto", tiny_model.config, CPU) is sample_batch
+    assert choose_sampler("auto", flash, CPU) is sample_batch
+    assert choose_sampler("auto", flash, torch.device("cuda")) is sample_paged
+    assert choose_sampler("auto", tiny_model.config, torch.device("cuda")) is sample_batch
+    assert choose_sampler("paged", tiny_model.config, CPU) is sample_paged
