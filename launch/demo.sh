@@ -15,17 +15,18 @@ launch=("$python" -m torch.distributed.run --standalone --nproc_per_node "$proce
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 mkdir -p "$run"
 
-stage() { # stage NAME FOLDER COMMAND...: run COMMAND unless FOLDER holds a finished run of it
-    local name=$1 folder=$2
+stage() { # stage NAME FOLDER COMMAND...: run COMMAND unless FOLDER holds a finished run of it and of the stages before
+    local name=$1 folder=$2 argument
     shift 2
-    if [ -f "$folder/.done" ]; then
+    settings=$({ echo "$settings $*"; for argument; do case $argument in *.yaml) cat "$argument" ;; esac; done; } | cksum)
+    if [ "$(cat "$folder/.done" 2>/dev/null)" = "$settings" ]; then
         echo "== $name: found in $folder"
         return
     fi
     echo "== $name"
     rm -rf "$folder"
     "$@"
-    touch "$folder/.done"
+    echo "$settings" > "$folder/.done"
 }
 trap 'echo "stopped; finished stages are kept, the same command goes on from there" >&2; exit 130' INT
 last_checkpoint() { ls -d "$1"/checkpoint-* | sort -t- -k2 -V | tail -1; }
@@ -35,6 +36,7 @@ evaluate() { # evaluate MODEL OUTPUT_DIR
 }
 
 "$python" -m data.starter --output_dir "$starter"
+settings=$(cksum < "$starter/starter.json")
 stage "boost" "$run/boost" "${launch[@]}" train_boost.py --config launch/presets/starter_boost.yaml --seed "$seed" \
     --model_name_or_path "$starter/model" --train_data "$starter/boost.json" --output_dir "$run/boost"
 boost=$(last_checkpoint "$run/boost")

@@ -212,6 +212,7 @@ class EvaluateConfig(RolloutFlags, ModelFlags):
     num_turns: int = flag(2, "Turns of self-correction.")
     batch_size: int = flag(64, "Rows decoded together on each process.")
     temperature: float = flag(0.0, "Sampling temperature; 0 is greedy decoding.")
+    test_timeout_s: float = flag(5.0, "CPU seconds that one test may take; the slowest reference of MBPP needs 2.")
     max_problems: int = flag(0, "Evaluate the first so many problems only; 0: all.")
 
     def check(self) -> None:

@@ -8,6 +8,7 @@ word of the child's with a nonce.
 
 import ast
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -155,6 +156,8 @@ def bound_names(nodes: Iterable[ast.stmt]) -> set[str]:
 def defined_names(code: str) -> frozenset[str]:
     """The top-level names that a reference solution defines, for `compile_suite`. Empty where it does not parse."""
     try:
-        return frozenset(bound_names(ast.parse(code).body))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # '\\d' in a reference is its author's matter
+            return frozenset(bound_names(ast.parse(code).body))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
