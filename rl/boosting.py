@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data.boost import BoostPair
 from data.problem import DataError
+from rl.completion import encode
 from rl.pretrained import context_tokens
 from rl.update import TrainRow
 
@@ -29,8 +30,8 @@ def encode_pairs(pairs: Sequence[BoostPair], tokenizer: PreTrainedTokenizerBase,
         first, *rest = pair.prompt_segments()
         prompt_ids = list(tokenizer(first)["input_ids"])
         for segment in rest:
-            prompt_ids += tokenizer(segment, add_special_tokens=False)["input_ids"]
-        completion_ids = tokenizer(pair.completion, add_special_tokens=False)["input_ids"] + eos
+            prompt_ids += encode(tokenizer, segment)
+        completion_ids = encode(tokenizer, pair.completion) + eos
         if len(prompt_ids) + len(completion_ids) > limit:
             raise DataError(
                 f"boost pair {index} has {len(prompt_ids)} + {len(completion_ids)} tokens, the model's "

@@ -3,6 +3,7 @@
 Nothing here knows about problems, turns or rewards.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,30 @@ class StopCondition:
         return None
 
 
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of text that goes on from other text: no special tokens, and no space that is not in it."""
+    anchor = _anchor_ids(tokenizer)
+    if not anchor:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer(_ANCHOR + text, add_special_tokens=False)["input_ids"][len(anchor) :]
+
+
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """Text of token ids, exactly: the library's clean-up of spaces would turn `' '.join` into `''.join`."""
-    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    """Text of ids that go on from others, exactly: no space of it is taken for the start of a text or cleaned up.
+
+    The library's clean-up would turn `' '.join` into `''.join`.
+    """
+    anchor = _anchor_ids(tokenizer)
+    text = tokenizer.decode([*anchor, *ids], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text.removeprefix(_ANCHOR) if anchor else text
+
+
+# SentencePiece puts a space before every text and takes it away again: a line break in front keeps both off what follows.
+_ANCHOR = "\n"
+
+
+@functools.lru_cache(maxsize=8)
+def _anchor_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The anchor's ids where the tokenizer puts a space before every text, none elsewhere."""
+    first = tokenizer.convert_ids_to_tokens(tokenizer("x", add_special_tokens=False)["input_ids"])[0]
+    return tuple(tokenizer(_ANCHOR, add_special_tokens=False)["input_ids"]) if first.startswith("\u2581") else ()

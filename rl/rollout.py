@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.problem import DataError, Problem, read_problems
 from data.prompts import DONE, correction_suffix, extract_code, first_prompt
-from rl.completion import Sample, Seed, StopCondition, decode
+from rl.completion import Sample, Seed, StopCondition, decode, encode
 from rl.config import RolloutFlags
 from rl.pretrained import context_tokens, eos_token_ids
 from rl.sampling import Sampler, choose_sampler
@@ -59,12 +59,12 @@ class PromptEncoder:
             tail = tail.removeprefix(overhang) if overhang else tail
         else:
             tail = f"\n{DONE}{tail}"
-        return attempt.prompt_ids + kept + self.tokenizer(tail, add_special_tokens=False)["input_ids"]
+        return attempt.prompt_ids + kept + encode(self.tokenizer, tail)
 
     def suffix_tokens(self) -> int:
         """Tokens that a correction's prompt adds to the attempt before it, at most."""
         tail = f"\n{DONE}{correction_suffix(bool(self._fewshot))}"
-        return len(self.tokenizer(tail, add_special_tokens=False)["input_ids"])
+        return len(encode(self.tokenizer, tail))
 
 
 def prompt_room(context_tokens: int, encoder: PromptEncoder, num_turns: int, max_new_tokens: int) -> int:
@@ -208,6 +208,4 @@ def build_collector(
 
 def find_inexact_text(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]) -> list[str]:
     """Ids of problems whose reference does not survive encoding and decoding: such programs can't be judged fairly."""
-    return [
-        p.problem_id for p in problems if decode(tokenizer, tokenizer(p.code, add_special_tokens=False)["input_ids"]) != p.code
-    ]
+    return [p.problem_id for p in problems if decode(tokenizer, encode(tokenizer, p.code)) != p.code]

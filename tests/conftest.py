@@ -61,6 +61,22 @@ def real_model_dir() -> Path:
     return Path(os.environ["COCOS_REAL_MODEL"])
 
 
+@pytest.fixture(scope="session", params=["byte-level", "sentencepiece", "merging"])
+def any_tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """Real tokenizers of three families; skips where their files are not named."""
+    from tokenizer_families import merging, sentencepiece
+    from transformers import AutoTokenizer
+
+    if request.param == "byte-level":
+        return AutoTokenizer.from_pretrained(request.getfixturevalue("real_model_dir"))
+    if "COCOS_TOKENIZERS" not in os.environ:
+        pytest.skip("COCOS_TOKENIZERS names no folder of tokenizer files")
+    folder = Path(os.environ["COCOS_TOKENIZERS"])
+    if request.param == "sentencepiece":
+        return sentencepiece(folder / "tokenizer.model.v3", tmp_path_factory.mktemp("sentencepiece") / "tokenizer")
+    return merging(folder / "tekken.json")
+
+
 def run_script(*args: str | Path, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess:
     """A script of ours in a process of its own, as a user calls it."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
