@@ -55,9 +55,7 @@ def test_a_correction_reads_as_its_text_whatever_the_last_token_carries(any_toke
     ids = encode(any_tokenizer, answer(PROBLEM.code) + after)
     kept = next(ids[:n] for n in range(1, len(ids) + 1) if encoder.stop.finish_reason(ids[:n]))
     attempt = Attempt(PROBLEM, encoder.first_ids(PROBLEM, 10_000), kept, [], "stop", PROBLEM.code)
-    text = any_tokenizer.decode(
-        encoder.correction_ids(attempt), skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
+    text = any_tokenizer.decode(encoder.correction_ids(attempt), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     carried = decode(any_tokenizer, kept).split(DONE)[1]
     wanted = correction_prompt(PROBLEM, [PROBLEM.code])
     if not correction_suffix().startswith(carried):
@@ -69,7 +67,5 @@ def test_the_correction_of_an_attempt_that_was_cut_gets_its_marker(any_tokenizer
     encoder = PromptEncoder(any_tokenizer, [])
     kept = encode(any_tokenizer, "def add(x):\n    return")
     attempt = Attempt(PROBLEM, encoder.first_ids(PROBLEM, 10_000), kept, [], "length", "")
-    text = any_tokenizer.decode(
-        encoder.correction_ids(attempt), skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
+    text = any_tokenizer.decode(encoder.correction_ids(attempt), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     assert text == correction_prompt(PROBLEM, ["def add(x):\n    return"])

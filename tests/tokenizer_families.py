@@ -1,6 +1,7 @@
 """Real tokenizers of three families, from files that package registries hold (see .ci/run)."""
 
 import base64
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -41,7 +42,7 @@ def _last_merge(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
     """The two parts that byte pair encoding joins last on its way to `token`."""
     parts = [bytes([byte]) for byte in token]
     while len(parts) > 2:
-        _, i = min((ranks.get(a + b, len(ranks)), i) for i, (a, b) in enumerate(zip(parts, parts[1:])))
+        _, i = min((ranks.get(a + b, len(ranks)), i) for i, (a, b) in enumerate(itertools.pairwise(parts)))
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
     return parts
 
