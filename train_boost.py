@@ -79,7 +79,7 @@ def train(
     order = ShuffledOrder(len(pairs), config.seed)
     model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
     engine = build_engine(model, zero_config, config, num_steps)
-    weights = SamplingWeights(engine)
+    weights = SamplingWeights(engine, config.ds3_gather_for_generation)
     for step in tqdm(range(1, num_steps + 1), desc="boost", disable=None if processes.is_main else True):
         clock = Clock()
         batch = [pairs[i] for i in order.step(step, config.global_batch_size, processes.rank, processes.world_size)]
@@ -87,15 +87,15 @@ def train(
         stats = update(engine, boost_rows(batch, num_tokens), config.per_device_train_batch_size)
         clock.lap("update_s")
         writer.log_step(step, stats.metrics(), clock)
-        is_last, accuracy = step == num_steps, None
+        is_last = step == num_steps
         if collector and config.is_evaluation_step(step, num_steps):
-            records = evaluate(collector, weights.refresh(), eval_problems, processes, num_turns=config.eval_num_turns)
+            with weights.sampling() as policy:
+                records = evaluate(collector, policy, eval_problems, processes, num_turns=config.eval_num_turns)
             summary = summarize(records)
             writer.log(step, summary_metrics(summary))
-            accuracy = summary["accuracy@1"]["value"]
-            is_last = is_last or 0 < config.stop_at_accuracy <= accuracy
+            is_last = is_last or 0 < config.stop_at_accuracy <= summary["accuracy@1"]["value"]
         if is_last or config.is_save_step(step, num_steps):
-            save_checkpoint(weights.refresh(), tokenizer, Path(config.output_dir), step, processes)
+            save_checkpoint(weights.whole(), tokenizer, Path(config.output_dir), step, processes)
         if is_last:
             break
 

@@ -76,13 +76,14 @@ def train(
     engine = build_engine(model, zero_config, config, num_steps)
     model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
     reference = build_reference(model, zero_config, device)
-    weights = SamplingWeights(engine)
+    weights = SamplingWeights(engine, config.ds3_gather_for_generation)
     for step in tqdm(range(1, num_steps + 1), desc="cocos", disable=None if processes.is_main else True):
         clock = Clock()
         rows = order.step(step, config.problems_per_step, rank, world_size)
         seeds = [(config.seed, step, rank + world_size * i) for i in range(len(rows))]
         step_problems = [problems[row] for row in rows]
-        rollout = collector.collect(weights.refresh(), step_problems, config.branching, config.temperature, seeds)
+        with weights.sampling() as policy:
+            rollout = collector.collect(policy, step_problems, config.branching, config.temperature, seeds)
         clock.lap("sample_s")
         kls = rollout_kls(rollout, reference, config.local_rollout_forward_batch_size, config.temperature, device)
         clock.lap("kl_s")
@@ -102,16 +103,18 @@ def train(
             train_rows(rollout, advantages, has_verdict, normalizers),
             config.per_device_train_batch_size,
             config.temperature,
+            config.importance_cap,
         )
         clock.lap("update_s")
         counts = rollout_counts(rollout) | tensor_counts(rewards, kls, advantages, has_verdict) | update_counts(stats)
         writer.log_step(step, merge(processes.gather(counts)) | stats.metrics(), clock)
         writer.save_samples(step, processes.gather(rollout.records()))
         if eval_problems and config.is_evaluation_step(step, num_steps):
-            records = evaluate(collector, weights.refresh(), eval_problems, processes, num_turns=config.eval_num_turns)
+            with weights.sampling() as policy:
+                records = evaluate(collector, policy, eval_problems, processes, num_turns=config.eval_num_turns)
             writer.log(step, summary_metrics(summarize(records)))
         if config.is_save_step(step, num_steps):
-            save_checkpoint(weights.refresh(), collector.encoder.tokenizer, Path(config.output_dir), step, processes)
+            save_checkpoint(weights.whole(), collector.encoder.tokenizer, Path(config.output_dir), step, processes)
 
 
 if __name__ == "__main__":

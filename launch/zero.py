@@ -7,6 +7,8 @@ the accumulation of gradients, and the weights that the rollout samples from.
 import copy
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,28 +98,65 @@ class SamplingWeights:
     """The weights a rollout samples from.
 
     Below stage 3 the engine's own module. Under stage 3 a whole copy, filled once a rollout: gathering shards at every
-    token is slower by an order of magnitude, and ranks that decode different numbers of tokens would wait for each
-    other for ever inside the collectives.
+    token is slower by an order of magnitude. With `use_copy` False nothing is copied; then every forward pass gathers
+    layer after layer, and the ranks take their passes together, or they would wait for each other for ever.
     """
 
-    def __init__(self, engine: Any):
+    def __init__(self, engine: Any, use_copy: bool = True):
         self._engine = engine
         self._is_sharded = engine.zero_optimization_stage() == 3
-        self._module = self._whole_copy() if self._is_sharded else engine.module
+        self._copy = self._empty_copy(engine.device) if self._is_sharded and use_copy else None
 
-    def refresh(self) -> PreTrainedModel:
-        """The module to sample from, with the policy's current weights. A collective under stage 3."""
-        if self._is_sharded:
-            sources = list(self._engine.module.parameters())
-            with torch.no_grad():
-                for source, target in zip(sources, self._module.parameters(), strict=True):
-                    with deepspeed.zero.GatheredParameters([source]):
-                        target.copy_(source)
-        return self._module
+    @contextmanager
+    def sampling(self) -> Iterator[PreTrainedModel]:
+        """The module to sample from, with the policy's current weights. Under stage 3 all ranks must enter."""
+        if self._copy is not None:
+            self._fill(self._copy)
+            yield self._copy
+        elif self._is_sharded:
+            yield from self._in_step()
+        else:
+            yield self._engine.module
 
-    def _whole_copy(self) -> PreTrainedModel:
+    def whole(self) -> PreTrainedModel:
+        """A module with all of the policy's current weights, to be saved. Under stage 3 all ranks must call."""
+        if not self._is_sharded:
+            return self._engine.module
+        copy_ = self._copy if self._copy is not None else self._empty_copy(torch.device("cpu"))
+        self._fill(copy_)
+        return copy_
+
+    def _in_step(self) -> Iterator[PreTrainedModel]:
+        module = self._engine.module
+
+        def wait(*_: Any) -> None:
+            self._any_rank(True)
+
+        hook = module.register_forward_pre_hook(wait)
+        try:
+            yield module
+        finally:
+            hook.remove()
+        with torch.no_grad():
+            while self._any_rank(False):
+                module(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self._engine.device), use_cache=False)
+
+    def _any_rank(self, is_busy: bool) -> bool:
+        """Whether a rank has a forward pass to make; every rank is asked before each."""
+        busy = torch.tensor(int(is_busy), device=self._engine.device)
+        torch.distributed.all_reduce(busy)
+        return bool(busy)
+
+    def _fill(self, copy_: PreTrainedModel) -> None:
+        sources = list(self._engine.module.parameters())
+        with torch.no_grad():
+            for source, target in zip(sources, copy_.parameters(), strict=True):
+                with deepspeed.zero.GatheredParameters([source]):
+                    target.copy_(source)
+
+    def _empty_copy(self, device: torch.device) -> PreTrainedModel:
         dtype = torch.bfloat16 if self._engine.bfloat16_enabled() else torch.float32
-        module = type(self._engine.module)(copy.deepcopy(self._engine.module.config)).to(self._engine.device, dtype)
+        module = type(self._engine.module)(copy.deepcopy(self._engine.module.config)).to(device, dtype)
         return module.requires_grad_(False).eval()
 
 

@@ -75,6 +75,9 @@ class TrainFlags(ModelFlags):
     eval_steps: int = flag(0, "Evaluate on --eval_data every so many steps; 0: only after the last.")
     eval_num_turns: int = flag(2, "Turns of the evaluation on --eval_data.")
     deepspeed: str | None = flag(None, "DeepSpeed JSON with the ZeRO stage (default: launch/zero2.json).")
+    ds3_gather_for_generation: bool = flag(
+        True, "Under ZeRO stage 3 sample from a whole copy of the weights; false saves its memory and is many times slower."
+    )
     global_batch_size: int = flag(
         128, "Completions that one optimizer step learns from, over all ranks (RL: last-turn attempts)."
     )
@@ -111,6 +114,10 @@ class TrainFlags(ModelFlags):
             )
         if self.deepspeed and not Path(self.deepspeed).is_file():
             raise ConfigError(f"--deepspeed {self.deepspeed}: no such file; templates are launch/zero0.json to zero3.json")
+        if not self.ds3_gather_for_generation and self.sampler == "paged":
+            raise ConfigError(
+                "--ds3_gather_for_generation is false and --sampler is paged: pages need whole weights; use --sampler batch"
+            )
         if self.eval_steps and not self.eval_data:
             raise ConfigError(f"--eval_steps is {self.eval_steps} but there is no --eval_data; give both or neither")
         _known_schedule(self.lr_scheduler_type)
@@ -168,11 +175,14 @@ class CocosConfig(RolloutFlags, TrainFlags):
     first_turn_return: FirstTurnReturn = flag("full", "Score first attempts by all they cause, or by their own reward.")
     kl_coef: float = flag(0.01, "Coefficient of the sequence-level KL to the starting model, subtracted from the return.")
     temperature: float = flag(0.9, "Sampling temperature.")
+    importance_cap: float = flag(
+        0.0, "Weigh each token by min(trainer's / sampler's probability, this); 0: don't. Of use where gap/max is not small."
+    )
 
     def check(self) -> None:
         super().check()
         _at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
-        _at_least(0, kl_coef=self.kl_coef)
+        _at_least(0, kl_coef=self.kl_coef, importance_cap=self.importance_cap)
         _positive(temperature=self.temperature)
         if max(self.branching) < 2:
             name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)

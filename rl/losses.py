@@ -7,19 +7,43 @@ import torch
 
 
 def policy_gradient_loss(
-    logprobs: torch.Tensor, completion_mask: torch.Tensor, advantages: torch.Tensor, row_weights: torch.Tensor
+    logprobs: torch.Tensor,
+    completion_mask: torch.Tensor,
+    advantages: torch.Tensor,
+    row_weights: torch.Tensor,
+    token_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """-sum over rows of weight * advantage * log pi(completion): REINFORCE, exact while the policy is the sampling policy.
 
     `row_weights` holds the normaliser, for example 1 / (attempts of the turn over all ranks). With advantage 1 it is the
     negative log-likelihood, which is how the boost stage uses it. A row of weight 0 keeps its place in the graph and
-    adds nothing.
-    Shapes: (N, T), (N, T) bool, (N,), (N,) -> scalar. Source: Williams (1992).
+    adds nothing. `token_weights` scale the tokens of a row; see `truncated_importance_weights`.
+    Shapes: (N, T), (N, T) bool, (N,), (N,), (N, T) -> scalar. Source: Williams (1992).
     """
     if logprobs.shape != completion_mask.shape or advantages.shape != logprobs.shape[:1]:
         raise ValueError(
             f"logprobs {tuple(logprobs.shape)}, mask {tuple(completion_mask.shape)} and advantages "
             f"{tuple(advantages.shape)} do not belong together"
         )
+    if token_weights is not None:
+        logprobs = logprobs * token_weights
     sequence_logprobs = logprobs.where(completion_mask, 0.0).sum(-1)  # (N,)
     return -(row_weights * advantages * sequence_logprobs).sum()
+
+
+def truncated_importance_weights(
+    logprobs: torch.Tensor, sampling_logprobs: torch.Tensor, completion_mask: torch.Tensor, cap: float
+) -> torch.Tensor:
+    """min(pi(token) / pi_sampler(token), cap) of every token, 1 outside the mask; carries no gradient.
+
+    Corrects for a sampler whose arithmetic is not the trainer's, one token at a time: biased, since a token's weight leaves out
+    those before it, but of bounded variance. Shapes: all (N, T).
+    Source: Ionides (2008); used between samplers and trainers by Yao et al. (2025).
+    """
+    if not logprobs.shape == sampling_logprobs.shape == completion_mask.shape:
+        raise ValueError(
+            f"logprobs {tuple(logprobs.shape)}, sampling_logprobs {tuple(sampling_logprobs.shape)} and mask "
+            f"{tuple(completion_mask.shape)} must agree"
+        )
+    gap = (logprobs.detach() - sampling_logprobs).where(completion_mask, 0.0)
+    return gap.exp().clamp(max=cap)

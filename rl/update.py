@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from rl.logprobs import CompletionBatch, can_share_prompts, completion_logprobs
-from rl.losses import policy_gradient_loss
+from rl.losses import policy_gradient_loss, truncated_importance_weights
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ class UpdateStats:
         return {"train/loss": self.loss, "train/learning_rate": self.learning_rate, **norm}
 
 
-def update(engine: Any, rows: Sequence[TrainRow], micro_batch_size: int, temperature: float = 1.0) -> UpdateStats:
-    """Forward, backward and step over this rank's rows.
+def update(
+    engine: Any, rows: Sequence[TrainRow], micro_batch_size: int, temperature: float = 1.0, importance_cap: float = 0.0
+) -> UpdateStats:
+    """Forward, backward and step over this rank's rows. `importance_cap` 0 trusts the sampler's arithmetic to be ours.
 
     Ranks take equal numbers of micro-batches, or collectives would wait for ever: a rank with fewer adds idle ones. Row
     ratios are exp(sum of logprobs now - sum at sampling): 1 while sampler and trainer agree. Raises: ValueError without rows.
@@ -71,7 +73,11 @@ def update(engine: Any, rows: Sequence[TrainRow], micro_batch_size: int, tempera
         logprobs = completion_logprobs(engine, batch, temperature)  # (N, T)
         advantages = torch.tensor([row.advantage for row in batch_rows], device=engine.device)
         weights = torch.tensor([row.weight for row in batch_rows], device=engine.device)
-        loss = policy_gradient_loss(logprobs, batch.completion_mask, advantages, weights)
+        token_weights = None
+        if importance_cap:
+            sampling_logprobs = _sampling_logprobs(batch_rows, logprobs)
+            token_weights = truncated_importance_weights(logprobs, sampling_logprobs, batch.completion_mask, importance_cap)
+        loss = policy_gradient_loss(logprobs, batch.completion_mask, advantages, weights, token_weights)
         engine.backward(loss * world_size, scale_wrt_gas=False)
         loss_sum += loss.detach()
         for row, row_logprobs in zip(batch_rows, logprobs.detach().float().cpu()):
@@ -110,6 +116,15 @@ def sequence_kls(
         for i, ref_logprob in zip(indices, ref_logprobs):
             kls[i] = sum(rows[i][2]) - ref_logprob
     return kls
+
+
+def _sampling_logprobs(rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
+    """(N, T) as `logprobs`; rows that were not sampled, such as idle ones, take the trainer's own."""
+    sampled = logprobs.detach().clone()
+    for row, target in zip(rows, sampled):
+        if row.sampling_logprobs:
+            target[: len(row.sampling_logprobs)] = torch.tensor(row.sampling_logprobs)
+    return sampled
 
 
 def _micro_batches(rows: Sequence[TrainRow], size: int) -> Iterator[list[TrainRow]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rl.logprobs import CompletionBatch, can_share_prompts, completion_logprobs, token_logprobs
-from rl.losses import policy_gradient_loss
+from rl.losses import policy_gradient_loss, truncated_importance_weights
 
 CPU = torch.device("cpu")
 
@@ -23,6 +23,16 @@ def test_masked_tokens_get_no_gradient_whatever_they_hold():
     mask = torch.tensor([[True, False, False]])
     policy_gradient_loss(logprobs, mask, torch.ones(1), torch.ones(1)).backward()
     assert logprobs.grad.tolist() == [[-1.0, 0.0, 0.0]]
+
+
+def test_importance_weights_by_hand():
+    logprobs = torch.tensor([[0.5, 0.9, 0.2], [0.4, 0.1, 0.1]]).log().requires_grad_()
+    sampling = torch.tensor([[0.25, 0.1, 0.4], [0.8, 0.1, 0.7]]).log()
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    weights = truncated_importance_weights(logprobs, sampling, mask, cap=3.0)
+    torch.testing.assert_close(weights, torch.tensor([[2.0, 3.0, 0.5], [0.5, 1.0, 1.0]]))
+    policy_gradient_loss(logprobs, mask, torch.tensor([1.0, -1.0]), torch.ones(2), weights).backward()
+    torch.testing.assert_close(logprobs.grad, torch.tensor([[-2.0, -3.0, -0.5], [0.5, 1.0, 0.0]]))
 
 
 def one_row(logits, ids, temperature):

@@ -159,3 +159,21 @@ def test_two_ranks_agree_with_one(one_process_run, boosted, files, tmp_path, sta
     apart = distance(tmp_path / "two" / "checkpoint-1", one_process_run / "checkpoint-1")
     assert moved > 0.1
     assert apart < 0.02 * moved
+
+
+def test_stage_three_samples_the_same_without_a_copy_of_the_weights(boosted, files, tmp_path):
+    """Ranks of unequal work (one problem ends early, or not) take their passes together and finish."""
+    flags = {"deepspeed": ROOT / "launch/zero3.json", "max_steps": 1, "importance_cap": 2.0}
+    for name in ("true", "false"):
+        torchrun(2, *cocos_flags(boosted / "checkpoint-30", files, tmp_path / name, ds3_gather_for_generation=name, **flags))
+    ours, theirs = metrics_of(tmp_path / "false")[0], metrics_of(tmp_path / "true")[0]
+    for name in ("tokens/sampled", "reward/turn2", "kl/turn2", "train/loss"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-4), name
+    assert distance(tmp_path / "true" / "checkpoint-1", tmp_path / "false" / "checkpoint-1") < 1e-3
+
+
+def test_a_run_with_the_paged_sampler(boosted, files, tmp_path):
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "run", sampler="paged"))
+    for line in metrics_of(tmp_path / "run"):
+        assert line["gap/max"] < 1e-3
+    assert metrics_of(tmp_path / "run")[0]["ratio/mean"] == pytest.approx(1, abs=1e-3)
