@@ -1,6 +1,9 @@
-"""Batched decoding that runs anywhere: rows advance together, each prompt is prefilled once, rows that have ended leave.
+"""Batched decoding that runs anywhere: rows advance together and leave the batch when they have ended.
 
-Shapes: `B` rows being decoded, `L` prompt tokens, `T` completion tokens so far, `V` vocabulary.
+What prompts have in common (few-shot examples) is prefilled once for all of them, each prompt once for all of its samples, and
+the cache grows in place.
+
+Shapes: `B` rows being decoded, `P` prompts, `L` prompt tokens, `V` vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,12 +11,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from rl.completion import Sample, Seed, StopCondition
 
 # Below this share of live rows the finished ones are dropped: copying the cache for every row that ends costs more.
 COMPACT_BELOW = 0.75
+# A pass of its own for the common prefix pays from about here; a few words in common are everywhere.
+MIN_COMMON_TOKENS = 32
+# Room for so many tokens is made at once where a cache is full.
+SPARE_TOKENS = 64
 
 
 @torch.no_grad()
@@ -99,16 +107,26 @@ class _Decoding:
         self._model, self._temperature = model, temperature
         device = model.device
         self._rows = [_Row() for count in counts for _ in range(count)]
-        input_ids, self._attention_mask = left_pad(prompts, device)  # (P, L)
-        positions = position_ids(self._attention_mask)
+        self._cache = growing_cache(model)
+        num_common = common_prefix(prompts)
+        if num_common >= MIN_COMMON_TOKENS:
+            common = torch.tensor([prompts[0][:num_common]], device=device)
+            model(input_ids=common, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+            self._cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.long, device=device))
+            prompts = [prompt[num_common:] for prompt in prompts]
+        else:
+            num_common = 0
+        input_ids, mask = left_pad(prompts, device)  # (P, L - num_common): the padding stands behind the common prefix
+        self._attention_mask = torch.nn.functional.pad(mask, (num_common, 0), value=1)  # (P, L)
+        positions = position_ids(self._attention_mask)[:, num_common:]
         out = model(
             input_ids=input_ids,
             attention_mask=self._attention_mask,
             position_ids=positions,
+            past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        self._cache = out.past_key_values
         owner = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(device)  # (B,)
         self._select(owner)
         self._next_position = positions[owner, -1] + 1  # (B,)
@@ -145,7 +163,9 @@ class _Decoding:
 
     def _draw(self, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (B,) and their logprobs (B,) from the distribution that the current logits define, by inverse CDF."""
-        logprobs = torch.log_softmax(self._logits.float() / (self._temperature or 1.0), dim=-1)  # (B, V)
+        logits = self._logits.float() / (self._temperature or 1.0)
+        # As the training forward does it: log_softmax rounds otherwise, by as much for every token.
+        logprobs = logits - logits.logsumexp(-1, keepdim=True)  # (B, V)
         if self._temperature == 0:
             tokens = logprobs.argmax(-1)
         else:
@@ -183,3 +203,53 @@ def left_pad(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Ten
 def position_ids(attention_mask: torch.Tensor) -> torch.Tensor:
     """Positions (N, L) that count attended tokens only, so that padding does not move a row."""
     return (attention_mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def common_prefix(prompts: Sequence[list[int]]) -> int:
+    """Tokens that all prompts start with, the last one of the shortest left out: each prompt needs one to go on from."""
+    first, last = min(prompts), max(prompts)
+    shared = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
+    return min(shared, min(map(len, prompts)) - 1)
+
+
+class GrowingLayer(DynamicLayer):
+    """The library's cache layer with spare room behind its tokens: appending one does not copy all those before it.
+
+    Shapes: keys and values (B, heads, tokens, dim), views of buffers with room for more tokens.
+    """
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, ...]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._buffers = (key_states[:, :, :0], value_states[:, :, :0])
+        start, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
+        if end > self._buffers[0].shape[-2]:
+            self._grow(start, end + SPARE_TOKENS)
+        for buffer, states in zip(self._buffers, (key_states, value_states)):
+            buffer[:, :, start:end] = states
+        self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep the rows `indices`, which may repeat."""
+        length = self.get_seq_length()
+        if length > 0:
+            self._buffers = tuple(self._copied(states[indices], length + SPARE_TOKENS) for states in (self.keys, self.values))
+            self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+
+    def _grow(self, length: int, capacity: int) -> None:
+        self._buffers = tuple(self._copied(buffer[:, :, :length], capacity) for buffer in self._buffers)
+
+    @staticmethod
+    def _copied(states: torch.Tensor, capacity: int) -> torch.Tensor:
+        batch, heads, length, dim = states.shape
+        buffer = states.new_empty(batch, heads, capacity, dim)
+        buffer[:, :, :length] = states
+        return buffer
+
+
+def growing_cache(model: PreTrainedModel) -> DynamicCache:
+    """A cache for `model` that appends in place where its layers are plain attention; other kinds stay the library's."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache

@@ -139,6 +139,9 @@ def test_inexact_tokenizers_are_found(tokenizer, problems):
     assert find_inexact_text(tokenizer, problems) == []
 
     class Lossy:
+        def convert_ids_to_tokens(self, ids):
+            return list(ids)
+
         def __call__(self, text, **_):
             return {"input_ids": text}
 
