@@ -136,4 +136,8 @@ def harden(layers: Layers, memory_bytes: int) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)  # after the change of user, which clears it
     layers.put("no_new_privileges", kernel.prctl, kernel.PR_SET_NO_NEW_PRIVS, 1)
-    layers.put("landlock", kernel.landlock_deny_all)
+    if layers.report.get("namespaces") == layers.report.get("empty_root") == "ok":
+        # Nothing is left that it could deny, and it costs each child a fifth of its CPU time.
+        layers.report["landlock"] = "not needed"
+    else:
+        layers.put("landlock", kernel.landlock_deny_all)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data.prompts import DONE
-from rl.batch_sampling import sample_batch
+from rl.batch_sampling import SPARE_TOKENS, common_prefix, growing_cache, sample_batch
 from rl.completion import StopCondition, decode
 from rl.logprobs import CompletionBatch, completion_logprobs
 from rl.paged_sampling import sample_paged
@@ -87,6 +87,55 @@ def test_samples_of_a_prompt_and_of_seeds_differ(tiny_model, sampler):
     first, second = draw(tiny_model, [[5, 6]], 2, sampler=sampler)[0]
     other = draw(tiny_model, [[5, 6]], 1, seed=1, sampler=sampler)[0][0]
     assert len({tuple(s.completion_ids) for s in (first, second, other)}) == 3
+
+
+def test_prompts_with_a_common_beginning_are_as_if_they_had_none(tiny_model):
+    """The beginning is computed once for all of them; padding then stands in the middle of a row."""
+    beginning = [int(i) for i in torch.arange(5, 55)]
+    prompts = [[*beginning, 7, 8, 9], [*beginning, 60], [*beginning, 61, 62, 63, 64, 65]]
+    together = draw(tiny_model, prompts, 2, max_new_tokens=SPARE_TOKENS + 8)
+    alone = [draw(tiny_model, [[3], prompt], 2, max_new_tokens=SPARE_TOKENS + 8)[1] for prompt in prompts]
+    for i, (row, other) in enumerate(zip(together, alone)):
+        for j, (a, b) in enumerate(zip(row, other)):
+            if i == 1:  # the second prompt has the same seed in both
+                assert a.completion_ids == b.completion_ids
+                assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+            batch = CompletionBatch.collate([prompts[i]], [a.completion_ids], CPU)
+            with torch.no_grad():
+                expected = completion_logprobs(tiny_model, batch, 0.9)[0]
+            torch.testing.assert_close(torch.tensor(a.logprobs), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "length"),
+    [
+        ([[1, 2, 3], [1, 2, 4]], 2),
+        ([[1, 2, 3], [1, 2]], 1),
+        ([[1, 2, 3], [1, 2, 3]], 2),
+        ([[1, 2, 3]], 2),
+        ([[1], [2]], 0),
+        ([[9, 1, 5], [9, 1, 4], [9, 2]], 1),
+    ],
+)
+def test_common_prefix_leaves_every_prompt_a_token(prompts, length):
+    assert common_prefix(prompts) == length
+
+
+def test_a_growing_cache_holds_what_was_put_in(tiny_model):
+    """Appending, selecting and repeating rows, past the spare room and back, against plain concatenation."""
+    layer = growing_cache(tiny_model).layers[0]
+    generator = torch.Generator().manual_seed(0)
+    wanted = torch.zeros(2, 3, 0, 4)
+    for length in (5, 1, 1, SPARE_TOKENS, 1):
+        new = torch.randn(wanted.shape[0], 3, length, 4, generator=generator)
+        keys, values = layer.update(new, -new)
+        wanted = torch.cat([wanted, new], -2)
+        assert torch.equal(keys, wanted)
+        assert torch.equal(values, -wanted)
+        rows = torch.tensor([1, 0, 1])[: 2 + length % 2]
+        layer.batch_select_indices(rows)
+        wanted = wanted[rows]
+        assert layer.get_seq_length() == wanted.shape[-2]
 
 
 @both_samplers

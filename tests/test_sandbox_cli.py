@@ -82,3 +82,16 @@ def test_the_bench_runs():
     )
     assert done.returncode == 0, done.stderr
     assert "sandbox, 2 workers" in done.stdout and "16/16" in done.stdout
+
+
+def test_a_long_run_in_short():
+    """Exact verdicts with every tenth program hostile; memory and open files do not grow."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sandbox.soak", "--programs", "600"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0 verdicts were wrong" in done.stdout
+    tenths = [line.split() for line in done.stdout.splitlines() if "open files" in line]
+    assert len(tenths) == 10
+    assert tenths[-1][5] == tenths[1][5]
+    assert float(tenths[-1][3]) < 1.2 * float(tenths[1][3])
