@@ -96,7 +96,7 @@ def test_prompts_with_a_common_beginning_are_as_if_they_had_none(tiny_model):
     together = draw(tiny_model, prompts, 2, max_new_tokens=SPARE_TOKENS + 8)
     alone = [draw(tiny_model, [[3], prompt], 2, max_new_tokens=SPARE_TOKENS + 8)[1] for prompt in prompts]
     for i, (row, other) in enumerate(zip(together, alone)):
-        for j, (a, b) in enumerate(zip(row, other)):
+        for a, b in zip(row, other):
             if i == 1:  # the second prompt has the same seed in both
                 assert a.completion_ids == b.completion_ids
                 assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
