@@ -12,7 +12,7 @@ corrections of a group alike, has no effect.
 Shapes: `P` problems, then one axis a turn: `M` first attempts, `K` corrections of each, 1 for every later turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -20,6 +20,8 @@ import torch
 from rl.rewards import accumulated_returns, expand_to_leaves
 
 FirstTurnReturn = Literal["full", "own"]
+Baseline = Literal["leave_one_out", "group_std", "batch_mean", "none"]
+STD_EPSILON = 1e-4
 
 
 def leave_one_out(scores: torch.Tensor, is_valid: torch.Tensor) -> torch.Tensor:
@@ -35,6 +37,32 @@ def leave_one_out(scores: torch.Tensor, is_valid: torch.Tensor) -> torch.Tensor:
     return (scores - baseline).where(is_valid & (num_valid > 1), 0.0)
 
 
+def group_standardized(scores: torch.Tensor, is_valid: torch.Tensor) -> torch.Tensor:
+    """(scores - group mean) / (group std + 1e-4) along the last axis, as GRPO; 0 where invalid or alone.
+
+    Biased: the mean holds the sample itself, which scales the gradient by (G - 1) / G, and the division weighs every problem
+    by the inverse of its spread. Shapes: both (..., G). Source: Shao et al., arXiv 2402.03300, eq. 4 (outcome supervision).
+    """
+    centered = leave_one_out(scores, is_valid)  # (G / (G - 1)) * (scores - mean)
+    num_valid = is_valid.sum(-1, keepdim=True)
+    centered = centered * (num_valid - 1).clamp(min=0) / num_valid.clamp(min=1)
+    std = (centered.square().sum(-1, keepdim=True) / (num_valid - 1).clamp(min=1)).sqrt()
+    return centered / (std + STD_EPSILON)
+
+
+def batch_centered(
+    scores: torch.Tensor, is_valid: torch.Tensor, over_ranks: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """scores - mean of all other valid scores of the turn, over all problems and ranks; 0 where invalid.
+
+    Unbiased: given what an attempt was shown, the scores of the other attempts of its turn do not depend on it.
+    Shapes: any, the same. `over_ranks` adds a tensor over ranks.
+    """
+    kept = scores.where(is_valid, 0.0)
+    total, count = over_ranks(torch.stack([kept.sum(), is_valid.sum().to(kept.dtype)]))
+    return (scores - (total - kept) / (count - 1).clamp(min=1)).where(is_valid & (count > 1), 0.0)
+
+
 def tree_advantages(
     rewards: Sequence[torch.Tensor],
     kls: Sequence[torch.Tensor],
@@ -43,12 +71,16 @@ def tree_advantages(
     gamma: float,
     kl_coef: float,
     first_turn_return: FirstTurnReturn = "full",
+    baseline: Baseline = "leave_one_out",
+    over_ranks: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
 ) -> list[torch.Tensor]:
     """Advantages of every attempt of every turn.
 
     Shapes: `rewards[t]`, `kls[t]` (sequence-level log pi - log pi_ref of the sampled tokens) and `has_verdict[t]` (bool)
     are (P, b_1, ..., b_{t+1}), and so are the results.
     `first_turn_return`: `full` scores a first attempt by all it causes; `own` by its own reward and KL alone.
+    `baseline`: `leave_one_out`; `group_std` and `batch_mean` as the functions of this module; `none` subtracts nothing.
+    `over_ranks` adds a tensor over ranks, for `batch_mean`.
     """
     leaf_shape = rewards[-1].shape
     # A missing reward stands as 0 only where it is the same for a whole group and cancels; is_valid masks the rest.
@@ -56,16 +88,25 @@ def tree_advantages(
     advantages = []
     for turn in range(1, len(rewards) + 1):
         axis = group_axis(leaf_shape, turn)
-        if axis is None:
+        needs_group = baseline in ("leave_one_out", "group_std")
+        if axis is None and needs_group:
             advantages.append(torch.zeros_like(rewards[turn - 1]))
             continue
         if turn == 1 and first_turn_return == "own":
             scores, is_valid = rewards[0] - kl_coef * kls[0], has_verdict[0]
         else:
             penalty = sum(expand_to_leaves(kl, leaf_shape) for kl in kls[turn - 1 :])
-            is_path_valid = torch.stack([expand_to_leaves(v, leaf_shape) for v in has_verdict[axis - 1 :]]).all(0)
+            # Within a group what lies above its axis is the same for all and cancels, a missing verdict included.
+            judged = has_verdict[axis - 1 if needs_group else 0 :]
+            is_path_valid = torch.stack([expand_to_leaves(v, leaf_shape) for v in judged]).all(0)
             scores, is_valid = _mean_below(returns - kl_coef * penalty, is_path_valid, turn)
-        advantages.append(_leave_one_out_along(scores, is_valid, axis))
+        if baseline == "none":
+            advantages.append(scores.where(is_valid, 0.0))
+        elif baseline == "batch_mean":
+            advantages.append(batch_centered(scores, is_valid, over_ranks))
+        else:
+            relative = leave_one_out if baseline == "leave_one_out" else group_standardized
+            advantages.append(relative(scores.movedim(axis, -1), is_valid.movedim(axis, -1)).movedim(-1, axis))
     return advantages
 
 
@@ -80,7 +121,3 @@ def _mean_below(values: torch.Tensor, is_valid: torch.Tensor, turn: int) -> tupl
     values, is_valid = values.reshape(*nodes, -1), is_valid.reshape(*nodes, -1)
     num_valid = is_valid.sum(-1)
     return values.where(is_valid, 0.0).sum(-1) / num_valid.clamp(min=1), num_valid > 0
-
-
-def _leave_one_out_along(scores: torch.Tensor, is_valid: torch.Tensor, axis: int) -> torch.Tensor:
-    return leave_one_out(scores.movedim(axis, -1), is_valid.movedim(axis, -1)).movedim(-1, axis)

@@ -3,7 +3,12 @@
 Shapes: `N` rows, `T` completion tokens.
 """
 
+from typing import Literal
+
 import torch
+
+KlEstimator = Literal["k1", "k2", "k3"]
+KlLevel = Literal["sequence", "token"]
 
 
 def policy_gradient_loss(
@@ -47,3 +52,21 @@ def truncated_importance_weights(
         )
     gap = (logprobs.detach() - sampling_logprobs).where(completion_mask, 0.0)
     return gap.exp().clamp(max=cap)
+
+
+def kl_penalty(
+    logprobs: torch.Tensor, ref_logprobs: torch.Tensor, completion_mask: torch.Tensor, estimator: KlEstimator, level: KlLevel
+) -> torch.Tensor:
+    """An estimate (N,) of KL(pi || pi_ref) a row, differentiable, with x = log pi - log pi_ref: k1 = x, k2 = x^2 / 2,
+    k3 = exp(-x) - 1 + x.
+
+    `sequence` takes x of the whole completion, `token` adds the estimates of its tokens. As a loss on samples of pi, k1 has
+    no gradient in expectation; that of k2 (`sequence`) is the gradient of KL(pi || pi_ref), that of k3 of KL(pi_ref || pi);
+    `token` leaves out what a token leads to. Shapes: three (N, T) -> (N,).
+    Source: Schulman, "Approximating KL divergence" (2020).
+    """
+    x = (logprobs - ref_logprobs).where(completion_mask, 0.0)
+    if level == "sequence":
+        x = x.sum(-1, keepdim=True)
+    values = {"k1": lambda: x, "k2": lambda: x.square() / 2, "k3": lambda: torch.expm1(-x) + x}[estimator]()
+    return values.sum(-1)
