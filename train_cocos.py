@@ -22,11 +22,12 @@ from rl.advantages import tree_advantages
 from rl.config import CocosConfig
 from rl.evaluation import evaluate, summarize
 from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
+from rl.kl_control import KlCoefficient
 from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts, update_counts
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
 from rl.rollout import Collector, build_collector
 from rl.scoring import num_judged, rollout_kls, rollout_rewards, train_rows
-from rl.update import update
+from rl.update import LossTerms, update
 
 logger = logging.getLogger("train_cocos")
 
@@ -76,6 +77,7 @@ def train(
     engine = build_engine(model, zero_config, config, num_steps)
     model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
     reference = build_reference(model, zero_config, device)
+    kl_coef = KlCoefficient(config.kl_coef, config.kl_target)
     weights = SamplingWeights(engine, config.ds3_gather_for_generation)
     for step in tqdm(range(1, num_steps + 1), desc="cocos", disable=None if processes.is_main else True):
         clock = Clock()
@@ -94,20 +96,28 @@ def train(
             kls,
             has_verdict,
             gamma=config.gamma,
-            kl_coef=config.kl_coef,
+            kl_coef=kl_coef.value if config.kl_in == "reward" else 0.0,
             first_turn_return=config.first_turn_return,
+            baseline=config.baseline,
+            over_ranks=processes.add,
         )
         normalizers = [sum(counts) for counts in zip(*processes.gather(num_judged(has_verdict)))]
-        stats = update(
-            engine,
-            train_rows(rollout, advantages, has_verdict, normalizers),
-            config.per_device_train_batch_size,
-            config.temperature,
-            config.importance_cap,
+        kl_loss_coef = kl_coef.value if config.kl_in == "loss" else 0.0
+        rows_to_train = train_rows(
+            rollout,
+            advantages,
+            has_verdict,
+            normalizers,
+            first_turn_weight=config.first_turn_weight,
+            keep_all=kl_loss_coef > 0,
         )
+        terms = LossTerms(config.importance_cap, kl_loss_coef, config.kl_estimator, config.kl_level)
+        stats = update(engine, rows_to_train, config.per_device_train_batch_size, config.temperature, terms)
         clock.lap("update_s")
         counts = rollout_counts(rollout) | tensor_counts(rewards, kls, advantages, has_verdict) | update_counts(stats)
-        writer.log_step(step, merge(processes.gather(counts)) | stats.metrics(), clock)
+        metrics = merge(processes.gather(counts)) | stats.metrics() | {"train/kl_coef": kl_coef.value}
+        kl_coef.update(metrics["kl/mean"])
+        writer.log_step(step, metrics, clock)
         writer.save_samples(step, processes.gather(rollout.records()))
         if eval_problems and config.is_evaluation_step(step, num_steps):
             with weights.sampling() as policy:

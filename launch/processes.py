@@ -28,6 +28,12 @@ class Processes:
         dist.all_gather_object(values, value)
         return values
 
+    def add(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum of every rank's tensor, on every rank."""
+        total = tensor.to(self.device, copy=True)
+        dist.all_reduce(total)
+        return total.to(tensor.device)
+
     def barrier(self) -> None:
         dist.barrier()
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rl.advantages import FirstTurnReturn
+from rl.advantages import Baseline, FirstTurnReturn
+from rl.losses import KlLevel
 from rl.rewards import RewardForm
 from rl.sampling import SamplerName
 
@@ -173,7 +174,19 @@ class CocosConfig(RolloutFlags, TrainFlags):
         },
     )
     first_turn_return: FirstTurnReturn = flag("full", "Score first attempts by all they cause, or by their own reward.")
-    kl_coef: float = flag(0.01, "Coefficient of the sequence-level KL to the starting model, subtracted from the return.")
+    first_turn_weight: float = flag(1.0, "Weight of the first turn's loss beside the others'.")
+    baseline: Baseline = flag(
+        "leave_one_out",
+        "What a score is held against: the others of its group; group_std: mean and spread of its group (GRPO, biased); "
+        "batch_mean: all others of its turn; none.",
+    )
+    kl_coef: float = flag(0.01, "Coefficient of the KL to the starting model.")
+    kl_in: Literal["reward", "loss"] = flag(
+        "reward", "Subtract the sequence's KL from its return, or add a penalty to the loss."
+    )
+    kl_estimator: Literal["k2", "k3"] = flag("k2", "With --kl_in loss: k2 is the reverse KL, k3 the forward.")
+    kl_level: KlLevel = flag("sequence", "With --kl_in loss: of the whole completion, or summed over its tokens (biased).")
+    kl_target: float = flag(0.0, "Steer --kl_coef towards this mean KL a sequence, in nats; 0: leave it as it is.")
     temperature: float = flag(0.9, "Sampling temperature.")
     importance_cap: float = flag(
         0.0, "Weigh each token by min(trainer's / sampler's probability, this); 0: don't. Of use where gap/max is not small."
@@ -182,7 +195,20 @@ class CocosConfig(RolloutFlags, TrainFlags):
     def check(self) -> None:
         super().check()
         _at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
-        _at_least(0, kl_coef=self.kl_coef, importance_cap=self.importance_cap)
+        _at_least(
+            0,
+            kl_coef=self.kl_coef,
+            kl_target=self.kl_target,
+            importance_cap=self.importance_cap,
+            first_turn_weight=self.first_turn_weight,
+        )
+        if self.kl_target and not self.kl_coef:
+            raise ConfigError(f"--kl_target is {self.kl_target} and --kl_coef 0: nothing to steer; give a --kl_coef above 0")
+        if self.kl_in == "reward" and (self.kl_estimator, self.kl_level) != ("k2", "sequence"):
+            raise ConfigError(
+                f"--kl_estimator {self.kl_estimator} --kl_level {self.kl_level} act on a penalty in the loss: in the "
+                "reward the KL is log pi - log pi_ref of the sequence, whose gradient is exact; add --kl_in loss, or drop them"
+            )
         _positive(temperature=self.temperature)
         if max(self.branching) < 2:
             name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)

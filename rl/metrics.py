@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from rl.advantages import group_axis
 from rl.config import ConfigError
 from rl.trajectory import Rollout
 from rl.update import UpdateStats
@@ -138,11 +139,15 @@ def tensor_counts(
     has_verdict: Sequence[torch.Tensor],
 ) -> dict[str, list[float]]:
     """Rewards, sequence KLs and absolute advantages of one rank's attempts, by turn."""
-    values: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {"kl/mean": [kl for turn in kls for kl in turn.flatten().tolist()]}
     for turn, mask in enumerate(has_verdict, 1):
         values[f"reward/turn{turn}"] = rewards[turn - 1][mask].tolist()
         values[f"kl/turn{turn}"] = kls[turn - 1].flatten().tolist()
         values[f"advantage/abs_turn{turn}"] = advantages[turn - 1][mask].abs().tolist()
+        axis = group_axis(rewards[-1].shape, turn)
+        if axis is not None:
+            groups = rewards[turn - 1].movedim(axis, -1).flatten(0, -2)  # (groups, G)
+            values[f"group/equal_rewards_turn{turn}"] = (groups.amax(-1) == groups.amin(-1)).double().tolist()
     return values
 
 

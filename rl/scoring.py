@@ -9,7 +9,7 @@ import torch
 
 from rl.rewards import RewardForm, test_reward
 from rl.trajectory import Attempt, Rollout
-from rl.update import TrainRow, sequence_kls
+from rl.update import TrainRow, reference_logprobs
 
 
 def rollout_rewards(rollout: Rollout, form: RewardForm) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -25,11 +25,15 @@ def rollout_rewards(rollout: Rollout, form: RewardForm) -> tuple[list[torch.Tens
 def rollout_kls(
     rollout: Rollout, reference: torch.nn.Module, batch_size: int, temperature: float, device: torch.device
 ) -> list[torch.Tensor]:
-    """Sequence-level log pi - log pi_ref of every attempt."""
+    """Sequence-level log pi - log pi_ref of every attempt, the k1 estimate of KL(pi || pi_ref).
+
+    Leaves the reference's token logprobs in the attempts.
+    """
     everyone = [attempt for attempts in rollout.turns for attempt in attempts]
-    rows = [(a.prompt_ids, a.completion_ids, a.sampling_logprobs) for a in everyone]
-    kls = dict(zip(map(id, everyone), sequence_kls(reference, rows, batch_size, temperature, device)))
-    return _per_turn(rollout, lambda attempt: kls[id(attempt)])
+    rows = [(a.prompt_ids, a.completion_ids) for a in everyone]
+    for attempt, logprobs in zip(everyone, reference_logprobs(reference, rows, batch_size, temperature, device)):
+        attempt.ref_logprobs = logprobs
+    return _per_turn(rollout, lambda attempt: sum(attempt.sampling_logprobs) - sum(attempt.ref_logprobs))
 
 
 def num_judged(has_verdict: Sequence[torch.Tensor]) -> list[int]:
@@ -38,7 +42,13 @@ def num_judged(has_verdict: Sequence[torch.Tensor]) -> list[int]:
 
 
 def train_rows(
-    rollout: Rollout, advantages: Sequence[torch.Tensor], has_verdict: Sequence[torch.Tensor], normalizers: Sequence[int]
+    rollout: Rollout,
+    advantages: Sequence[torch.Tensor],
+    has_verdict: Sequence[torch.Tensor],
+    normalizers: Sequence[int],
+    *,
+    first_turn_weight: float = 1.0,
+    keep_all: bool = False,
 ) -> list[TrainRow]:
     """The attempts that carry a gradient, weighted to the mean over all ranks' judged attempts of their turn.
 
@@ -49,9 +59,20 @@ def train_rows(
     rows = []
     for turn, attempts in enumerate(rollout.turns, 1):
         weights = has_verdict[turn - 1].double() / max(1, normalizers[turn - 1])
+        if turn == 1:
+            weights = weights * first_turn_weight
         for attempt, advantage, weight in zip(attempts, advantages[turn - 1].flatten().tolist(), weights.flatten().tolist()):
-            if advantage * weight != 0 or not rows:
-                rows.append(TrainRow(attempt.prompt_ids, attempt.completion_ids, advantage, weight, attempt.sampling_logprobs))
+            if advantage * weight != 0 or (keep_all and weight != 0) or not rows:
+                rows.append(
+                    TrainRow(
+                        attempt.prompt_ids,
+                        attempt.completion_ids,
+                        advantage,
+                        weight,
+                        attempt.sampling_logprobs,
+                        attempt.ref_logprobs,
+                    )
+                )
     return rows
 
 

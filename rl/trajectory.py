@@ -23,6 +23,7 @@ class Attempt:
     sampling_logprobs: list[float]
     finish_reason: str
     code: str
+    ref_logprobs: list[float] = field(default_factory=list, repr=False)
     parent: Optional["Attempt"] = field(default=None, repr=False)
     pending_verdict: Optional["Future[Verdict]"] = field(default=None, repr=False)
 

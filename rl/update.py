@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from rl.logprobs import CompletionBatch, can_share_prompts, completion_logprobs
-from rl.losses import policy_gradient_loss, truncated_importance_weights
+from rl.losses import KlEstimator, KlLevel, kl_penalty, policy_gradient_loss, truncated_importance_weights
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,21 @@ class TrainRow:
     advantage: float
     weight: float
     sampling_logprobs: Sequence[float] = ()
+    ref_logprobs: Sequence[float] = ()
 
 
 # Weight 0: it stays attached to the graph, so that every collective of a backward pass happens, and adds nothing.
 IDLE_ROW = TrainRow([0], [0], advantage=0.0, weight=0.0)
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """What the loss holds besides -advantage * log pi. 0 leaves a term out."""
+
+    importance_cap: float = 0.0
+    kl_coef: float = 0.0
+    kl_estimator: KlEstimator = "k2"
+    kl_level: KlLevel = "sequence"
 
 
 @dataclass(frozen=True)
@@ -49,9 +60,13 @@ class UpdateStats:
 
 
 def update(
-    engine: Any, rows: Sequence[TrainRow], micro_batch_size: int, temperature: float = 1.0, importance_cap: float = 0.0
+    engine: Any,
+    rows: Sequence[TrainRow],
+    micro_batch_size: int,
+    temperature: float = 1.0,
+    terms: LossTerms = LossTerms(),
 ) -> UpdateStats:
-    """Forward, backward and step over this rank's rows. `importance_cap` 0 trusts the sampler's arithmetic to be ours.
+    """Forward, backward and step over this rank's rows.
 
     Ranks take equal numbers of micro-batches, or collectives would wait for ever: a rank with fewer adds idle ones. Row
     ratios are exp(sum of logprobs now - sum at sampling): 1 while sampler and trainer agree. Raises: ValueError without rows.
@@ -74,10 +89,14 @@ def update(
         advantages = torch.tensor([row.advantage for row in batch_rows], device=engine.device)
         weights = torch.tensor([row.weight for row in batch_rows], device=engine.device)
         token_weights = None
-        if importance_cap:
-            sampling_logprobs = _sampling_logprobs(batch_rows, logprobs)
-            token_weights = truncated_importance_weights(logprobs, sampling_logprobs, batch.completion_mask, importance_cap)
+        if terms.importance_cap:
+            sampled = _aligned([row.sampling_logprobs for row in batch_rows], logprobs)
+            token_weights = truncated_importance_weights(logprobs, sampled, batch.completion_mask, terms.importance_cap)
         loss = policy_gradient_loss(logprobs, batch.completion_mask, advantages, weights, token_weights)
+        if terms.kl_coef:
+            reference = _aligned([row.ref_logprobs for row in batch_rows], logprobs)
+            penalty = kl_penalty(logprobs, reference, batch.completion_mask, terms.kl_estimator, terms.kl_level)  # (N,)
+            loss = loss + terms.kl_coef * (weights * penalty).sum()
         engine.backward(loss * world_size, scale_wrt_gas=False)
         loss_sum += loss.detach()
         for row, row_logprobs in zip(batch_rows, logprobs.detach().float().cpu()):
@@ -93,38 +112,37 @@ def update(
 
 
 @torch.no_grad()
-def sequence_kls(
+def reference_logprobs(
     reference: torch.nn.Module,
-    rows: Sequence[tuple[list[int], list[int], list[float]]],
+    rows: Sequence[tuple[list[int], list[int]]],
     batch_size: int,
     temperature: float,
     device: torch.device,
-) -> list[float]:
-    """sum over tokens of log pi - log pi_ref for rows of (prompt ids, completion ids, sampling logprobs), in order.
+) -> list[list[float]]:
+    """log pi_ref of every completion token for rows of (prompt ids, completion ids), in order.
 
-    The k1 estimate of KL(pi || pi_ref), under the temperature-scaled distribution that the tokens were drawn from.
+    Under the temperature-scaled distribution, as the tokens were drawn from the policy's.
     """
     # Neighbours of equal prompts share them; equal lengths beside each other leave little padding.
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]), rows[i][0], len(rows[i][1])))
     share_prompts = can_share_prompts(reference.config)
-    kls = [0.0] * len(rows)
+    logprobs: list[list[float]] = [[] for _ in rows]
     for start in range(0, len(order), batch_size):
         indices = order[start : start + batch_size]
         prompts, completions = [rows[i][0] for i in indices], [rows[i][1] for i in indices]
         batch = CompletionBatch.collate(prompts, completions, device, share_prompts)
-        ref_logprobs = completion_logprobs(reference, batch, temperature).double().sum(-1).tolist()
-        for i, ref_logprob in zip(indices, ref_logprobs):
-            kls[i] = sum(rows[i][2]) - ref_logprob
-    return kls
+        for i, row in zip(indices, completion_logprobs(reference, batch, temperature).float().cpu()):
+            logprobs[i] = row[: len(rows[i][1])].tolist()
+    return logprobs
 
 
-def _sampling_logprobs(rows: Sequence[TrainRow], logprobs: torch.Tensor) -> torch.Tensor:
-    """(N, T) as `logprobs`; rows that were not sampled, such as idle ones, take the trainer's own."""
-    sampled = logprobs.detach().clone()
-    for row, target in zip(rows, sampled):
-        if row.sampling_logprobs:
-            target[: len(row.sampling_logprobs)] = torch.tensor(row.sampling_logprobs)
-    return sampled
+def _aligned(values: Sequence[Sequence[float]], logprobs: torch.Tensor) -> torch.Tensor:
+    """(N, T) as `logprobs`, without a gradient; rows that have no values, such as idle ones, take those of `logprobs`."""
+    aligned = logprobs.detach().clone()
+    for row, target in zip(values, aligned):
+        if row:
+            target[: len(row)] = torch.tensor(row)
+    return aligned
 
 
 def _micro_batches(rows: Sequence[TrainRow], size: int) -> Iterator[list[TrainRow]]:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from rl.advantages import leave_one_out, tree_advantages
+from rl.advantages import STD_EPSILON, batch_centered, group_standardized, leave_one_out, tree_advantages
 
 
 def tree(seed=0, shape=(3, 2, 4)):
@@ -157,3 +157,32 @@ def test_one_turn_is_plain_rloo():
     rewards, kls, valid = tree(shape=(2, 4))
     (only,) = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.2)
     torch.testing.assert_close(only, leave_one_out(rewards[0] - 0.2 * kls[0], valid[0]))
+
+
+def test_standardized_groups_by_hand():
+    """Scores 1, 2, 6 without the invalid 100: mean 3, spread sqrt(7); a group of one and equal scores give 0."""
+    scores = torch.tensor([[1.0, 2.0, 6.0, 100.0], [4.0, 4.0, 4.0, 4.0], [3.0, 1.0, 1.0, 1.0]], dtype=torch.float64)
+    valid = torch.tensor([[True, True, True, False], [True] * 4, [True, False, False, False]])
+    spread = 7**0.5 + STD_EPSILON
+    expected = torch.tensor([[-2 / spread, -1 / spread, 3 / spread, 0.0], [0.0] * 4, [0.0] * 4], dtype=torch.float64)
+    torch.testing.assert_close(group_standardized(scores, valid), expected)
+
+
+def test_batch_mean_by_hand_and_over_ranks():
+    scores, valid = torch.tensor([[1.0, 2.0], [6.0, 50.0]]), torch.tensor([[True, True], [True, False]])
+    alone = batch_centered(scores, valid, lambda total: total)
+    assert alone.tolist() == [[1 - 4, 2 - 3.5], [6 - 1.5, 0.0]]
+    # Another rank holds the scores 3 and 8.
+    together = batch_centered(scores, valid, lambda total: total + torch.tensor([11.0, 2.0]))
+    assert together.tolist() == [[1 - 19 / 4, 2 - 18 / 4], [6 - 14 / 4, 0.0]]
+
+
+@pytest.mark.parametrize("baseline", ["none", "batch_mean"])
+def test_baselines_without_groups_train_a_lone_first_attempt(baseline):
+    rewards, kls, valid = tree(shape=(3, 1, 4))
+    first, _ = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1, baseline=baseline)
+    assert first.abs().min() > 0
+    valid[0][1] = False
+    first, second = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1, baseline=baseline)
+    assert first[1].tolist() == [0.0]
+    assert second[1].abs().max() == 0  # their returns hold the missing reward, and no group cancels it

@@ -7,6 +7,8 @@ trees of M first attempts and K corrections each are made, with their probabilit
 Shapes: `S` trees, `Y` distinct attempts.
 """
 
+import itertools
+
 import pytest
 import torch
 
@@ -51,6 +53,8 @@ MASK = torch.tensor([[t < len(attempt) for t in range(MAX_TOKENS)] for attempt i
 
 
 def rewards_of(form: str) -> torch.Tensor:
+    if form == "equal":
+        return torch.ones(len(ATTEMPTS), dtype=torch.float64)
     return torch.tensor([reward_of(int(n), NUM_TESTS, form) for n in PASSED], dtype=torch.float64)
 
 
@@ -182,3 +186,25 @@ def test_k1_in_the_loss_has_no_gradient_which_is_why_it_is_refused():
 def test_token_level_penalties_leave_out_what_a_token_leads_to():
     sequence, token = expected_kl_gradient("k2", "sequence"), expected_kl_gradient("k2", "token")
     assert (sequence - token).norm() > 0.01 * sequence.norm()
+
+
+def test_with_equal_rewards_training_leads_back_to_the_reference():
+    """The sign of the KL: every attempt passes the same tests, so what is left pulls the policy home."""
+    policy, steps = [p.detach().clone() for p in parameters()], []
+    try:
+        for _ in range(60):
+            (first, second), (ref_first, ref_second) = (
+                (t[0].sum(-1), t[1].sum(-1)) for t in (POLICY.tables(), REFERENCE.tables())
+            )
+            kl = (first.exp()[:, None] * second.exp() * ((first - ref_first)[:, None] + second - ref_second)).sum()
+            steps.append(kl.item())
+            step = estimate(2, 2, "equal", 0.5, 1.0)
+            with torch.no_grad():
+                for parameter, part in zip(parameters(), step.split([p.numel() for p in parameters()])):
+                    parameter += part.view_as(parameter)
+        assert all(after < before for before, after in itertools.pairwise(steps))
+        assert steps[-1] < 0.1 * steps[0]
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters(), policy):
+                parameter.copy_(value)

@@ -69,6 +69,8 @@ def test_help_names_every_flag(script):
         ({"rloo_k": 1}, "error: --rloo_k is 1: leave-one-out needs at least 2 samples in a group"),
         ({"train_data": "nowhere.jsonl"}, "error: nowhere.jsonl: no such file"),
         ({"max_new_tokens": 2000}, "lower --max_new_tokens"),
+        ({"kl_estimator": "k3"}, "add --kl_in loss, or drop them"),
+        ({"kl_target": 1.0, "kl_coef": 0}, "error: --kl_target is 1.0 and --kl_coef 0: nothing to steer"),
         ({"global_batch_size": 7}, "error: --global_batch_size is 7: it must be a multiple of 2"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -177,3 +179,18 @@ def test_a_run_with_the_paged_sampler(boosted, files, tmp_path):
     for line in metrics_of(tmp_path / "run"):
         assert line["gap/max"] < 1e-3
     assert metrics_of(tmp_path / "run")[0]["ratio/mean"] == pytest.approx(1, abs=1e-3)
+
+
+def test_two_ranks_agree_with_one_on_a_batch_baseline_and_a_kl_loss(boosted, files, tmp_path):
+    """What is summed over ranks: the batch's mean score and the normalisers of the penalty; and a coefficient that moves."""
+    extra = {"baseline": "batch_mean", "kl_in": "loss", "kl_target": 0.5, "first_turn_weight": 0.5, "save_steps": 1}
+    flags = {"kl_estimator": "k3", "kl_level": "token", "reward": "pass_rate", **extra}
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "one", **flags))
+    torchrun(2, *cocos_flags(boosted / "checkpoint-30", files, tmp_path / "two", **flags))
+    ours, theirs = metrics_of(tmp_path / "two"), metrics_of(tmp_path / "one")
+    for name in ("train/loss", "advantage/abs_turn1", "advantage/abs_turn2", "kl/mean"):
+        assert ours[0][name] == pytest.approx(theirs[0][name], abs=1e-4), name
+    assert ours[0]["advantage/abs_turn1"] > 0  # no group needed
+    assert (ours[0]["train/kl_coef"], ours[1]["train/kl_coef"]) == (0.1, pytest.approx(0.1 * 0.98))
+    moved = distance(tmp_path / "two" / "checkpoint-1", boosted / "checkpoint-30")
+    assert distance(tmp_path / "two" / "checkpoint-1", tmp_path / "one" / "checkpoint-1") < 0.02 * moved

@@ -1,0 +1,22 @@
+"""The coefficient of the KL penalty: fixed, or steered towards a target."""
+
+MAX_ERROR = 0.2
+RATE = 0.1
+
+
+class KlCoefficient:
+    """Starts at `coef`; with a `target` (nats a sequence) it is multiplied after every step by 1 + 0.1 * error.
+
+    The error is kl / target - 1, clipped to 0.2 either way, so that a step moves the coefficient by at most 2%.
+    Source: Ziegler et al., arXiv 1909.08593, section 2.2, with a horizon of ten steps.
+    """
+
+    def __init__(self, coef: float, target: float):
+        self.value = coef
+        self._target = target
+
+    def update(self, kl: float) -> None:
+        """`kl`: the step's mean sequence KL, the same on every rank."""
+        if self._target:
+            error = min(max(kl / self._target - 1, -MAX_ERROR), MAX_ERROR)
+            self.value *= 1 + RATE * error
