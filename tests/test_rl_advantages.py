@@ -88,12 +88,13 @@ def test_published_shape_ignores_gamma_and_leaves_first_attempts_alone():
 
 def test_one_correction_each_takes_the_other_trajectories_as_baseline():
     rewards = [torch.tensor([[0.0, 2.0]]), torch.tensor([[[3.0], [1.0]]])]
-    kls = [torch.zeros(1, 2), torch.zeros(1, 2, 1)]
+    kls = [torch.tensor([[4.0, 0.0]]), torch.tensor([[[1.0], [2.0]]])]
     valid = [torch.ones_like(r, dtype=torch.bool) for r in rewards]
     first, second = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
-    returns = [0.0 + 3.0, 1.0 - 1.0]
-    assert second.flatten().tolist() == [returns[0] - returns[1], returns[1] - returns[0]]
-    assert first.flatten().tolist() == second.flatten().tolist()
+    scores = [0.0 + 3.0 - 0.1, 1.0 - 1.0 - 0.2]  # what is past is not a correction's to answer for, its own KL is
+    assert second.flatten().tolist() == pytest.approx([scores[0] - scores[1], scores[1] - scores[0]])
+    scores = [scores[0] - 0.4, scores[1]]
+    assert first.flatten().tolist() == pytest.approx([scores[0] - scores[1], scores[1] - scores[0]])
 
 
 def test_own_return_of_first_attempts():
