@@ -1,5 +1,7 @@
 """The two-turn rollout: prompts from ids, the tree's order, shared verdicts, and step one of training."""
 
+import copy
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from rl.pretrained import load_model, load_model_config, load_tokenizer
 from rl.rollout import PromptEncoder, build_collector, find_inexact_text
 from rl.scoring import num_judged, rollout_kls, rollout_rewards, train_rows
 from rl.trajectory import Attempt
+from sandbox.verdict import infra_verdict
 
 CPU = torch.device("cpu")
 
@@ -118,6 +121,29 @@ def test_first_step_on_a_real_checkpoint(real_model_dir, problems):
     check_first_step(real_model_dir, problems[:3], 48)
 
 
+def test_the_kl_is_of_the_policy_from_the_reference(tiny_model, tiny_model_dir, problems):
+    """Token logprobs of both, one attempt at a time, without any batching: log pi - log pi_ref and not the other way."""
+    collector = collector_for(tiny_model_dir, problems, max_new_tokens=6)
+    reference = copy.deepcopy(tiny_model)
+    with torch.no_grad():
+        reference.get_input_embeddings().weight.mul_(1.5)
+    with collector.pool:
+        rollout = collector.collect(tiny_model, problems[:2], (1, 2), 0.9, [(0, 0), (0, 1)])
+        kls = rollout_kls(rollout, reference, 3, 0.9, CPU)
+    sums = []
+    for attempt, kl in zip(rollout.turns[1], kls[1].flatten().tolist()):
+        ids = torch.tensor([attempt.prompt_ids + attempt.completion_ids])
+        both = []
+        for model in (tiny_model, reference):
+            with torch.no_grad():
+                logprobs = torch.log_softmax(model(ids).logits[0].double() / 0.9, -1)
+            start = len(attempt.prompt_ids)
+            both.append(sum(logprobs[i - 1, ids[0, i]].item() for i in range(start, ids.shape[1])))
+        assert kl == pytest.approx(both[0] - both[1], abs=1e-4)
+        sums.append(kl)
+    assert max(map(abs, sums)) > 0.01
+
+
 def test_rewards_and_rows(tiny_model, tiny_model_dir, problems):
     collector = collector_for(tiny_model_dir, problems, max_new_tokens=4)
     with collector.pool:
@@ -127,6 +153,12 @@ def test_rewards_and_rows(tiny_model, tiny_model_dir, problems):
         rewards, has_verdict = rollout_rewards(rollout, "pass_count")
     assert rewards[1].tolist() == [[[0.0, 3.0]], [[0.0, 0.0]]]
     assert num_judged(has_verdict) == [2, 4]
+    lost = Future()
+    lost.set_result(infra_verdict("gone", (False,)))
+    rollout.turns[1][2].pending_verdict = lost
+    rewards, judged = rollout_rewards(rollout, "all_pass")
+    assert rewards[1].tolist() == [[[0.0, 1.0]], [[0.0, 0.0]]]
+    assert judged[1].tolist() == [[[True, True]], [[False, True]]]
     has_verdict[1][1, 0, 0] = False
     advantages = [torch.zeros_like(rewards[0]), torch.arange(4.0).reshape(2, 1, 2)]
     rows = train_rows(rollout, advantages, has_verdict, [2, 8])
