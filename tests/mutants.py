@@ -1,7 +1,7 @@
 """Change the mathematics in one place at a time and see that the tests notice: `python tests/mutants.py`.
 
-Each mutant is a file, a piece of its source that stands there exactly once, and what to write instead. The tests run on a copy of the
-tree; a mutant that they let through is printed, and the exit code is 1.
+Each mutant is a file, a piece of its source that stands there exactly once, and what to write instead. The tests run on a copy
+of the tree; a mutant that they let through is printed, and the exit code is 1.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TESTS = ("advantages", "enumeration", "losses", "rewards", "rollout", "kl_control")
 MUTANTS = (
-    ("advantages", "(num_valid - 1).clamp(min=1)\n    return (scores - baseline)", "num_valid.clamp(min=1)\n    return (scores - baseline)"),
+    ("advantages", "(num_valid - 1).clamp(min=1)\n    return", "num_valid.clamp(min=1)\n    return"),
     ("advantages", "return (scores - baseline).where", "return (baseline - scores).where"),
     ("advantages", "(kept.sum(-1, keepdim=True) - kept) / (num_valid", "kept.sum(-1, keepdim=True) / (num_valid"),
     ("advantages", "is_valid & (num_valid > 1)", "is_valid & (num_valid > 0)"),
@@ -43,7 +43,7 @@ MUTANTS = (
     ("logprobs", "len(prompt) + len(completion))\n", "len(prompt) + len(completion) + 1)[1:]\n"),
     ("logprobs", "(key == _PROMPT) | (key == query)", "(key >= _PROMPT)"),
     ("logprobs", "< lengths.unsqueeze(-1)", "<= lengths.unsqueeze(-1)"),
-    ("scoring", "sum(attempt.sampling_logprobs) - sum(attempt.ref_logprobs)", "sum(attempt.ref_logprobs) - sum(attempt.sampling_logprobs)"),
+    ("scoring", "sum(attempt.sampling_logprobs) - sum(", "-sum(attempt.sampling_logprobs) + sum("),
     ("scoring", "/ max(1, normalizers[turn - 1])", "/ len(attempts)"),
     ("scoring", "if attempt.has_verdict else 0.0", "if attempt.has_verdict else 1.0"),
     ("kl_control", "self.value *= 1 + RATE * error", "self.value *= 1 - RATE * error"),

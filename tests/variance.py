@@ -1,7 +1,7 @@
 """The variance of the gradient estimate by shape of the tree, exactly, on the toy policy: `python tests/variance.py`.
 
-Prints a Markdown table: for every shape the trace of the covariance of one tree's gradient estimate, times the tokens that a tree
-takes on average, which is the variance of an average over as many trees as a token buys.
+Prints a Markdown table: for every shape the trace of the covariance of one tree's gradient estimate, and that times the tokens
+that a tree takes on average, which is the variance of an average over as many trees as a token buys.
 """
 
 import torch
