@@ -1,7 +1,7 @@
 """Batched decoding that runs anywhere: rows advance together and leave the batch when they have ended.
 
 What prompts have in common (few-shot examples) is prefilled once for all of them, each prompt once for all of its samples, and
-the cache grows in place.
+what a correction's prompt repeats of the attempt before it is remembered from that attempt's decoding.
 
 Shapes: `B` rows being decoded, `P` prompts, `L` prompt tokens, `V` vocabulary.
 """
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
 
 from rl.completion import Sample, Seed, StopCondition
+from rl.decoding import RepeatedPrompts, SharedPrompts, can_decode_shared
+from rl.kv_cache import growing_cache
+from rl.prompt_memory import PromptMemory
 
 # Below this share of live rows the finished ones are dropped: copying the cache for every row that ends costs more.
 COMPACT_BELOW = 0.75
-# A pass of its own for the common prefix pays from about here; a few words in common are everywhere.
-MIN_COMMON_TOKENS = 32
-# Room for so many tokens is made at once where a cache is full.
-SPARE_TOKENS = 64
+# Tokens of the vocabulary that a draw sums at once.
+CHUNK = 256
 
 
 @torch.no_grad()
@@ -36,21 +36,25 @@ def sample_batch(
     seeds: Sequence[Seed],
     max_rows: int,
     on_progress: Callable[[int], None] | None = None,
+    memory: PromptMemory | None = None,
 ) -> list[list[Sample]]:
     """`num_samples` completions of each prompt, in the order of the prompts.
 
-    `temperature` 0 is greedy decoding, with logprobs at temperature 1. `max_rows` bounds the rows decoded together.
+    `temperature` 0 is greedy decoding, with logprobs at temperature 1. `max_rows` bounds the rows decoded together. `memory`
+    is what earlier turns of the same rollout have computed; this turn's rows are added to it.
     The draws of sample j of a prompt follow from (*its seed, j) alone, not from the rows it is decoded with, so a batch split
     over more ranks gives the same samples (as far as the model's arithmetic does).
     """
     results: list[list[Sample]] = [[] for _ in prompts]
     was_training = model.training
     model.eval()
+    memory = memory or PromptMemory()
+    memory.learn_common(model, prompts)
     for batch in _batches(prompts, num_samples, max_rows):
         owners = [i for i, n in batch for _ in range(n)]
         first = {i: len(results[i]) for i, _ in batch}
         row_seeds = [(*seeds[i], first[i] + j) for i, n in batch for j in range(n)]
-        decoding = _Decoding(model, [prompts[i] for i, _ in batch], [n for _, n in batch], temperature)
+        decoding = _Decoding(model, [prompts[i] for i, _ in batch], [n for _, n in batch], temperature, memory)
         decoding.run(stop, _uniforms(row_seeds, max_new_tokens, model.device))
         for owner, finished in zip(owners, decoding.samples):
             results[owner].append(finished)
@@ -89,9 +93,10 @@ def _cdf_dtype(device: torch.device) -> torch.dtype:
 
 @dataclass
 class _Row:
+    prompt_ids: list[int]
     completion_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    finish_reason: str = "length"
+    finish_reason: str | None = None
 
 
 class _Decoding:
@@ -103,93 +108,134 @@ class _Decoding:
         prompts: list[list[int]],
         counts: list[int],
         temperature: float,
+        memory: PromptMemory,
     ):
-        self._model, self._temperature = model, temperature
-        device = model.device
-        self._rows = [_Row() for count in counts for _ in range(count)]
-        self._cache = growing_cache(model)
-        num_common = common_prefix(prompts)
-        if num_common >= MIN_COMMON_TOKENS:
-            common = torch.tensor([prompts[0][:num_common]], device=device)
-            model(input_ids=common, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-            self._cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.long, device=device))
-            prompts = [prompt[num_common:] for prompt in prompts]
+        self._temperature, self._memory = temperature, memory
+        self._rows = [_Row(prompt) for prompt, count in zip(prompts, counts) for _ in range(count)]
+        cache, mask, logits = prefill(model, prompts, memory)
+        owner = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(model.device)  # (B,)
+        if can_decode_shared(model, cache):
+            self._states = SharedPrompts(model, cache, mask, owner, memory.common)
         else:
-            num_common = 0
-        input_ids, mask = left_pad(prompts, device)  # (P, L - num_common): the padding stands behind the common prefix
-        self._attention_mask = torch.nn.functional.pad(mask, (num_common, 0), value=1)  # (P, L)
-        positions = position_ids(self._attention_mask)[:, num_common:]
-        out = model(
-            input_ids=input_ids,
-            attention_mask=self._attention_mask,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        owner = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(device)  # (B,)
-        self._select(owner)
-        self._next_position = positions[owner, -1] + 1  # (B,)
-        self._logits = out.logits[owner, -1]  # (B, V)
+            self._states = RepeatedPrompts(model, cache, mask, owner)
+        self._positions = mask.sum(-1)[owner]  # (B,) of the next token
+        self._logits = logits[owner]  # (B, V)
 
     @property
     def samples(self) -> list[Sample]:
-        return [Sample(row.completion_ids, row.logprobs, row.finish_reason) for row in self._rows]
+        return [Sample(row.completion_ids, row.logprobs, row.finish_reason or "length") for row in self._rows]
 
     def run(self, stop: StopCondition, uniforms: torch.Tensor) -> None:
         """Decode until every row has ended or used its uniforms (B, T), one a token."""
         max_new_tokens = uniforms.shape[1]
         live = list(self._rows)  # row i of the tensors is live[i]
-        done = [False] * len(live)
         for step in range(max_new_tokens):
             tokens, logprobs = self._draw(uniforms[:, step])
-            for i, (token, logprob) in enumerate(zip(tokens.tolist(), logprobs.tolist())):
-                if done[i]:
-                    continue
-                live[i].completion_ids.append(token)
-                live[i].logprobs.append(logprob)
-                reason = stop.finish_reason(live[i].completion_ids)
-                if reason is not None:
-                    live[i].finish_reason, done[i] = reason, True
-            if all(done) or step + 1 == max_new_tokens:
+            for row, token, logprob in zip(live, tokens.tolist(), logprobs.tolist()):
+                if row.finish_reason is None:
+                    row.completion_ids.append(token)
+                    row.logprobs.append(logprob)
+                    row.finish_reason = stop.finish_reason(row.completion_ids)
+            open_rows = [i for i, row in enumerate(live) if row.finish_reason is None]
+            if not open_rows or step + 1 == max_new_tokens:
+                self._remember(live, range(len(live)))
                 return
-            if done.count(False) < COMPACT_BELOW * len(done):
-                keep = torch.tensor([i for i, is_done in enumerate(done) if not is_done], device=tokens.device)
-                self._select(keep)
-                self._next_position, tokens, uniforms = self._next_position[keep], tokens[keep], uniforms[keep]
-                live = [row for row, is_done in zip(live, done) if not is_done]
-                done = [False] * len(live)
-            self._advance(tokens)
+            if len(open_rows) < COMPACT_BELOW * len(live):
+                self._remember(live, [i for i, row in enumerate(live) if row.finish_reason is not None])
+                keep = torch.tensor(open_rows, device=tokens.device)
+                self._states.select(keep)
+                self._positions, tokens, uniforms = self._positions[keep], tokens[keep], uniforms[keep]
+                live = [live[i] for i in open_rows]
+            self._logits = self._states.advance(tokens, self._positions)
+            self._positions = self._positions + 1
+
+    def _remember(self, live: list[_Row], leaving: Sequence[int]) -> None:
+        """Keep what was computed of rows that leave: all their tokens but the last, which no pass has seen."""
+        if not isinstance(self._states, SharedPrompts):
+            return
+        for i in leaving:
+            if self._memory.has_room:
+                seen = live[i].completion_ids[:-1]
+                self._memory.keep(live[i].prompt_ids + seen, self._states.states(i, len(seen)))
 
     def _draw(self, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (B,) and their logprobs (B,) from the distribution that the current logits define, by inverse CDF."""
+        """Tokens (B,) and their logprobs (B,) from the distribution that the current logits define."""
         logits = self._logits.float() / (self._temperature or 1.0)
         # As the training forward does it: log_softmax rounds otherwise, by as much for every token.
-        logprobs = logits - logits.logsumexp(-1, keepdim=True)  # (B, V)
+        log_total = logits.logsumexp(-1, keepdim=True)  # (B, 1)
         if self._temperature == 0:
-            tokens = logprobs.argmax(-1)
+            tokens = logits.argmax(-1, keepdim=True)
         else:
-            cdf = logprobs.exp().cumsum(-1, dtype=_cdf_dtype(logprobs.device))
-            # right=True never lands on a token of probability 0; scaling by the total leaves no gap at the end.
-            tokens = torch.searchsorted(cdf, (uniforms * cdf[:, -1]).unsqueeze(-1), right=True).squeeze(-1)
-            tokens = tokens.clamp(max=cdf.shape[-1] - 1)
-        return tokens, logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+            tokens = inverse_cdf((logits - log_total).exp_(), uniforms).unsqueeze(-1)
+        return tokens.squeeze(-1), (logits.gather(-1, tokens) - log_total).squeeze(-1)
 
-    def _advance(self, tokens: torch.Tensor) -> None:
-        self._attention_mask = torch.nn.functional.pad(self._attention_mask, (0, 1), value=1)
-        out = self._model(
-            input_ids=tokens.unsqueeze(-1),
-            attention_mask=self._attention_mask,
-            position_ids=self._next_position.unsqueeze(-1),
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        self._next_position = self._next_position + 1
-        self._logits = out.logits[:, -1]
 
-    def _select(self, rows: torch.Tensor) -> None:
-        self._cache.batch_select_indices(rows)
-        self._attention_mask = self._attention_mask[rows]
+def inverse_cdf(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """The token (B,) at which the cumulated probabilities (B, V) of a row pass its uniform (B,) times their total.
+
+    Sums a chunk of the vocabulary at a time and searches the one that holds the token: cumulating all of it, in the double
+    precision that the tail of a large vocabulary needs, took longer than the rest of a draw.
+    """
+    chunks = torch.nn.functional.pad(probs, (0, -probs.shape[-1] % CHUNK)).unflatten(-1, (-1, CHUNK))  # (B, V / CHUNK, CHUNK)
+    ends = chunks.sum(-1, dtype=uniforms.dtype).cumsum(-1)  # (B, V / CHUNK)
+    target = (uniforms * ends[:, -1]).unsqueeze(-1)  # scaled by the total: no gap at the end
+    chunk = _first_above(ends, target)  # (B, 1)
+    start = torch.where(chunk > 0, ends.gather(-1, (chunk - 1).clamp(min=0)), 0.0)
+    inside = chunks[torch.arange(len(chunks), device=probs.device), chunk.squeeze(-1)].cumsum(-1, dtype=uniforms.dtype)
+    token = chunk * CHUNK + _first_above(inside, target - start)
+    return token.clamp(max=probs.shape[-1] - 1).squeeze(-1)
+
+
+def _first_above(cdf: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Index (B, 1) of the first entry of `cdf` (B, X) above `target` (B, 1): never one of probability 0."""
+    return torch.searchsorted(cdf, target, right=True).clamp(max=cdf.shape[-1] - 1)
+
+
+def prefill(
+    model: PreTrainedModel, prompts: list[list[int]], memory: PromptMemory
+) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
+    """One pass over what `memory` has not seen of the prompts: their cache, mask (P, L) and next-token logits (P, V).
+
+    Columns are [common prefix | padding, remembered | padding, computed]; positions count a prompt's own tokens.
+    """
+    num_common = len(memory.common_ids)
+    cache = growing_cache(model)
+    for layer, states in zip(cache.layers, memory.common):
+        layer.update(*(part.expand(len(prompts), -1, -1, -1) for part in states))
+    remembered = [memory.find(prompt) for prompt in prompts]
+    lengths = [states[0][0].shape[-2] if states else 0 for states in remembered]
+    mask = torch.ones(len(prompts), num_common, dtype=torch.long, device=model.device)
+    if any(lengths):
+        length = max(lengths)
+        for index, layer in enumerate(cache.layers):
+            layer.update(*_stacked([states[index] if states else None for states in remembered], length))
+        columns = torch.arange(length, device=model.device)
+        starts = length - torch.tensor(lengths, device=model.device)
+        mask = torch.cat([mask, (columns >= starts.unsqueeze(-1)).long()], -1)
+    input_ids, new_mask = left_pad([p[num_common + n :] for p, n in zip(prompts, lengths)], model.device)
+    mask = torch.cat([mask, new_mask], -1)
+    out = model(
+        input_ids=input_ids,
+        attention_mask=mask,
+        position_ids=position_ids(mask)[:, -input_ids.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return cache, mask, out.logits[:, -1]
+
+
+def _stacked(rows: list[tuple[torch.Tensor, torch.Tensor] | None], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values (P, H, length, D) of rows (H, tokens, D), padded in front; None is all padding."""
+    stacked = []
+    for kind in range(2):
+        like = next(row[kind] for row in rows if row is not None)
+        block = like.new_zeros(len(rows), like.shape[0], length, like.shape[2])
+        for row, target in zip(rows, block):
+            if row is not None:
+                target[:, length - row[kind].shape[1] :] = row[kind]
+        stacked.append(block)
+    return stacked[0], stacked[1]
 
 
 def left_pad(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -203,53 +249,3 @@ def left_pad(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Ten
 def position_ids(attention_mask: torch.Tensor) -> torch.Tensor:
     """Positions (N, L) that count attended tokens only, so that padding does not move a row."""
     return (attention_mask.cumsum(-1) - 1).clamp(min=0)
-
-
-def common_prefix(prompts: Sequence[list[int]]) -> int:
-    """Tokens that all prompts start with, the last one of the shortest left out: each prompt needs one to go on from."""
-    first, last = min(prompts), max(prompts)
-    shared = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
-    return min(shared, min(map(len, prompts)) - 1)
-
-
-class GrowingLayer(DynamicLayer):
-    """The library's cache layer with spare room behind its tokens: appending one does not copy all those before it.
-
-    Shapes: keys and values (B, heads, tokens, dim), views of buffers with room for more tokens.
-    """
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, ...]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self._buffers = (key_states[:, :, :0], value_states[:, :, :0])
-        start, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
-        if end > self._buffers[0].shape[-2]:
-            self._grow(start, end + SPARE_TOKENS)
-        for buffer, states in zip(self._buffers, (key_states, value_states)):
-            buffer[:, :, start:end] = states
-        self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep the rows `indices`, which may repeat."""
-        length = self.get_seq_length()
-        if length > 0:
-            self._buffers = tuple(self._copied(states[indices], length + SPARE_TOKENS) for states in (self.keys, self.values))
-            self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
-
-    def _grow(self, length: int, capacity: int) -> None:
-        self._buffers = tuple(self._copied(buffer[:, :, :length], capacity) for buffer in self._buffers)
-
-    @staticmethod
-    def _copied(states: torch.Tensor, capacity: int) -> torch.Tensor:
-        batch, heads, length, dim = states.shape
-        buffer = states.new_empty(batch, heads, capacity, dim)
-        buffer[:, :, :length] = states
-        return buffer
-
-
-def growing_cache(model: PreTrainedModel) -> DynamicCache:
-    """A cache for `model` that appends in place where its layers are plain attention; other kinds stay the library's."""
-    cache = DynamicCache(config=model.config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache

@@ -23,8 +23,10 @@ from data.problem import Problem, read_problems
 from data.prompts import extract_code
 from rl.batch_sampling import left_pad, sample_batch
 from rl.completion import StopCondition, decode
+from rl.packed_linears import packed_linears
 from rl.paged_sampling import sample_paged
 from rl.pretrained import compute_dtype, eos_token_ids, load_model, load_tokenizer
+from rl.prompt_memory import PromptMemory
 from rl.rollout import PromptEncoder
 from rl.sampling import Sampler
 from rl.trajectory import Attempt
@@ -96,13 +98,17 @@ def ours(
     draw = {"max_new_tokens": flags.max_new_tokens, "temperature": flags.temperature, "max_rows": flags.max_rows}
     prompts = [encoder.first_ids(problem, sys.maxsize) for problem in problems]
     seeds = [(seed, i) for i in range(len(prompts))]
-    firsts = [row[0] for row in sampler(model, prompts, 1, encoder.stop, seeds=seeds, **draw)]
-    attempts = [
-        Attempt(problem, prompt, first.completion_ids, first.logprobs, first.finish_reason, code="")
-        for problem, prompt, first in zip(problems, prompts, firsts)
-    ]
-    prompts = [encoder.correction_ids(attempt) for attempt in attempts]
-    corrections = sampler(model, prompts, flags.rloo_k, encoder.stop, seeds=seeds, **draw)
+    memory = PromptMemory()
+    with packed_linears(model):
+        memory.start_turn(flags.max_rows)
+        firsts = [row[0] for row in sampler(model, prompts, 1, encoder.stop, seeds=seeds, memory=memory, **draw)]
+        attempts = [
+            Attempt(problem, prompt, first.completion_ids, first.logprobs, first.finish_reason, code="")
+            for problem, prompt, first in zip(problems, prompts, firsts)
+        ]
+        prompts = [encoder.correction_ids(attempt) for attempt in attempts]
+        memory.start_turn(0)
+        corrections = sampler(model, prompts, flags.rloo_k, encoder.stop, seeds=seeds, memory=memory, **draw)
     return sum(len(s.completion_ids) for s in firsts) + sum(len(s.completion_ids) for row in corrections for s in row)
 
 

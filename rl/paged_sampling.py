@@ -13,6 +13,7 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 
 from rl.completion import Sample, Seed, StopCondition
+from rl.prompt_memory import PromptMemory
 
 # The kernels of flash attention want pages of 256; elsewhere small pages waste less at the end of a row.
 PAGE_TOKENS = {"flash": 256, "other": 32}
@@ -31,8 +32,12 @@ def sample_paged(
     seeds: Sequence[Seed],
     max_rows: int,
     on_progress: Callable[[int], None] | None = None,
+    memory: PromptMemory | None = None,
 ) -> list[list[Sample]]:
-    """As `sample_batch`, for prompts of at least two tokens. Raises: RuntimeError where the decoding thread dies."""
+    """As `sample_batch`, for prompts of at least two tokens. Raises: RuntimeError where the decoding thread dies.
+
+    `memory` is not used: what is computed lies in pages, which go with the call.
+    """
     if min(map(len, prompts)) < 2:
         raise ValueError("paged sampling needs prompts of at least 2 tokens: the last one is decoded after the fork")
     was_training = model.training

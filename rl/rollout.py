@@ -18,7 +18,9 @@ from data.problem import DataError, Problem, read_problems
 from data.prompts import DONE, correction_suffix, extract_code, first_prompt
 from rl.completion import Sample, Seed, StopCondition, decode, encode
 from rl.config import RolloutFlags
+from rl.packed_linears import packed_linears
 from rl.pretrained import context_tokens, eos_token_ids
+from rl.prompt_memory import PromptMemory
 from rl.sampling import Sampler, choose_sampler
 from rl.trajectory import Attempt, Rollout
 from sandbox.pool import Limits, SandboxPool
@@ -116,28 +118,32 @@ class Collector:
         contexts = [(problem, None, self.encoder.first_ids(problem, self.max_prompt_tokens)) for problem in problems]
         seeds = list(seeds)
         turns: list[list[Attempt]] = []
-        for num_samples in branching:
-            if turns:
-                contexts = [(a.problem, a, self.encoder.correction_ids(a)) for a in turns[-1]]
-                seeds = [(*seed, branch) for seed in seeds for branch in range(branching[len(turns) - 1])]
-            completions = self.sampler(
-                model,
-                [prompt_ids for _, _, prompt_ids in contexts],
-                num_samples,
-                self.encoder.stop,
-                max_new_tokens=self.max_new_tokens,
-                temperature=temperature,
-                seeds=seeds,
-                max_rows=self.max_rows,
-                on_progress=on_progress,
-            )
-            turns.append(
-                [
-                    self._attempt(problem, parent, prompt_ids, completion, submitted)
-                    for (problem, parent, prompt_ids), samples in zip(contexts, completions)
-                    for completion in samples
-                ]
-            )
+        memory = PromptMemory()
+        with packed_linears(model):
+            for turn, num_samples in enumerate(branching, 1):
+                memory.start_turn(max_rows=self.max_rows if turn < len(branching) else 0)
+                if turns:
+                    contexts = [(a.problem, a, self.encoder.correction_ids(a)) for a in turns[-1]]
+                    seeds = [(*seed, branch) for seed in seeds for branch in range(branching[len(turns) - 1])]
+                completions = self.sampler(
+                    model,
+                    [prompt_ids for _, _, prompt_ids in contexts],
+                    num_samples,
+                    self.encoder.stop,
+                    max_new_tokens=self.max_new_tokens,
+                    temperature=temperature,
+                    seeds=seeds,
+                    max_rows=self.max_rows,
+                    on_progress=on_progress,
+                    memory=memory,
+                )
+                turns.append(
+                    [
+                        self._attempt(problem, parent, prompt_ids, completion, submitted)
+                        for (problem, parent, prompt_ids), samples in zip(contexts, completions)
+                        for completion in samples
+                    ]
+                )
         return Rollout(list(problems), tuple(branching), turns)
 
     def _attempt(

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from rl.batch_sampling import sample_batch
 from rl.completion import Sample, Seed, StopCondition
 from rl.paged_sampling import sample_paged
+from rl.prompt_memory import PromptMemory
 
 SamplerName = Literal["auto", "batch", "paged"]
 
@@ -32,6 +33,7 @@ class Sampler(Protocol):
         seeds: Sequence[Seed],
         max_rows: int,
         on_progress: Callable[[int], None] | None = None,
+        memory: PromptMemory | None = None,
     ) -> list[list[Sample]]: ...
 
 

@@ -1,0 +1,246 @@
+"""Decoding on shared prompts, what a rollout remembers of them, and packed weights: each against the plain way."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import set_seed as seed_everything
+
+from rl import batch_sampling
+from rl.batch_sampling import inverse_cdf, prefill, sample_batch
+from rl.decoding import can_decode_shared
+from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.packed_linears import packed_linears
+from rl.prompt_memory import MIN_COMMON_TOKENS, PromptMemory
+
+CPU = torch.device("cpu")
+SMALL = {
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+}
+FAMILIES = {
+    "llama": LlamaConfig(**SMALL),
+    "qwen2": Qwen2Config(**SMALL),
+    "qwen3": Qwen3Config(**SMALL),
+    "one head a group": LlamaConfig(**{**SMALL, "num_key_value_heads": 6}),
+    "gemma3": Gemma3TextConfig(**SMALL, sliding_window=16),
+    "gpt2": GPT2Config(vocab_size=300, n_embd=48, n_layer=3, n_head=6, attn_pdrop=0, embd_pdrop=0, resid_pdrop=0),
+}
+# Layers with a window are left to the model's own attention.
+SHARED = {"llama", "qwen2", "qwen3", "one head a group", "gpt2"}
+
+
+class StopAt:
+    """Ends each completion after a number of tokens that its first token decides."""
+
+    def finish_reason(self, completion_ids):
+        return "stop" if len(completion_ids) >= 1 + completion_ids[0] % 9 else None
+
+
+def small_model(name: str):
+    seed_everything(0)
+    model = AutoModelForCausalLM.from_config(FAMILIES[name], attn_implementation="sdpa").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # wider than the default, so that a wrong key is told from a right one
+            parameter.normal_(0, 0.2) if parameter.ndim > 1 else None
+    return model
+
+
+def sample(model, prompts, n, memory=None, stop=None, max_new_tokens=12, max_rows=64):
+    return sample_batch(
+        model,
+        prompts,
+        n,
+        stop or StopAt(),
+        max_new_tokens=max_new_tokens,
+        temperature=0.9,
+        seeds=[(7, i) for i in range(len(prompts))],
+        max_rows=max_rows,
+        memory=memory,
+    )
+
+
+def prompts_of(*lengths: int, common: int = 0) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(sum(lengths) + common)
+    beginning = torch.randint(300, (common,), generator=generator).tolist()
+    return [beginning + torch.randint(300, (n,), generator=generator).tolist() for n in lengths]
+
+
+def assert_as_in_training(model, prompts, samples):
+    for prompt, row in zip(prompts, samples):
+        for one in row:
+            batch = CompletionBatch.collate([prompt], [one.completion_ids], CPU)
+            with torch.no_grad():
+                expected = completion_logprobs(model, batch, 0.9)[0]
+            torch.testing.assert_close(torch.tensor(one.logprobs), expected, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("common", [0, MIN_COMMON_TOKENS + 3], ids=["apart", "common beginning"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_that_come_and_go_have_the_training_forwards_logprobs(family, common):
+    """Ragged prompts, rows that leave at different steps and prompts that lose all theirs, in two turns."""
+    model, memory = small_model(family), PromptMemory()
+    prompts = prompts_of(5, 3, 9, 4, common=common)
+    memory.start_turn(max_rows=64)
+    firsts = sample(model, prompts, 1, memory)
+    assert_as_in_training(model, prompts, firsts)
+    cue = [8, 9, 10]
+    corrections = [p + row[0].completion_ids + cue[: 2 + i % 2] for i, (p, row) in enumerate(zip(prompts, firsts))]
+    memory.start_turn(max_rows=0)
+    samples = sample(model, corrections, 5, memory)
+    assert len({len(s.completion_ids) for row in samples for s in row}) > 3
+    assert_as_in_training(model, corrections, samples)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plain_attention_is_shared_and_every_other_kind_is_left_alone(family):
+    model = small_model(family)
+    cache, _, _ = prefill(model, prompts_of(5, 3), PromptMemory())
+    assert can_decode_shared(model, cache) == (family in SHARED)
+
+
+def test_attention_that_the_user_chose_is_not_replaced():
+    model = small_model("llama")
+    model.set_attn_implementation("eager")
+    cache, _, _ = prefill(model, prompts_of(4, 5), PromptMemory())
+    assert not can_decode_shared(model, cache)
+
+
+def test_shared_and_repeated_prompts_draw_the_same_tokens(monkeypatch):
+    model, prompts = small_model("llama"), prompts_of(40, 7, 15)
+    shared = sample(model, prompts, 4)
+    monkeypatch.setattr(batch_sampling, "can_decode_shared", lambda *_: False)
+    repeated = sample(model, prompts, 4)
+    for a, b in zip((s for row in shared for s in row), (s for row in repeated for s in row)):
+        assert a.completion_ids == b.completion_ids
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def fed_tokens(model, function) -> list[int]:
+    """Tokens a row that every pass of the model was given while `function` ran."""
+    lengths = []
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kwargs: lengths.append(kwargs["input_ids"].shape[-1]), with_kwargs=True
+    )
+    function()
+    handle.remove()
+    return lengths
+
+
+def test_a_correction_computes_only_what_is_new_of_its_prompt():
+    model, memory = small_model("llama"), PromptMemory()
+    prompts = prompts_of(20, 25, common=MIN_COMMON_TOKENS)
+    memory.start_turn(max_rows=8)
+    firsts = sample(model, prompts, 2, memory)
+    corrections = [p + s.completion_ids + [1, 2, 3] for p, row in zip(prompts, firsts) for s in row]
+    memory.start_turn(max_rows=0)
+    lengths = fed_tokens(model, lambda: sample(model, corrections, 3, memory))
+    assert lengths[0] == 4  # the last sampled token, which no pass had seen, and the three new ones
+    assert set(lengths[1:]) == {1}
+
+
+def test_only_the_turn_before_is_remembered_and_no_more_rows_than_allowed():
+    model, memory = small_model("llama"), PromptMemory()
+    prompts = prompts_of(20, 25, 30)
+    memory.start_turn(max_rows=2)
+    memory.learn_common(model, prompts)
+    samples = sample(model, prompts, 1, memory)
+    rows = [p + row[0].completion_ids for p, row in zip(prompts, samples)]
+    assert all(memory.find([*row, 5]) is None for row in rows)  # not before the next turn
+    memory.start_turn(max_rows=0)
+    assert sum(memory.find([*row, 5]) is not None for row in rows) == 2
+    memory.start_turn(max_rows=0)
+    assert all(memory.find([*row, 5]) is None for row in rows)
+
+
+def test_a_remembered_row_must_leave_a_token_to_go_on_from():
+    memory = PromptMemory()
+    memory.start_turn(max_rows=3)
+    states = {n: [(torch.zeros(1, n, 1), torch.zeros(1, n, 1))] for n in (1, 2, 3)}
+    for n in (1, 2, 3):
+        memory.keep([4, 5, 6][:n], states[n])
+    memory.start_turn(max_rows=0)
+    assert memory.find([4, 5, 6, 7]) is states[3]
+    assert memory.find([4, 5, 6]) is states[2]
+    assert memory.find([4, 9]) is states[1]
+    assert memory.find([9, 4]) is None
+
+
+def test_a_second_call_that_starts_otherwise_learns_its_own_beginning():
+    model, memory = small_model("llama"), PromptMemory()
+    for common in (MIN_COMMON_TOKENS, MIN_COMMON_TOKENS + 9):
+        prompts = prompts_of(3, 4, common=common)
+        assert_as_in_training(model, prompts, sample(model, prompts, 2, memory))
+        assert memory.common_ids == prompts[0][:common]
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 1000])
+def test_inverse_cdf_is_the_search_over_the_whole_cdf(size):
+    generator = torch.Generator().manual_seed(size)
+    probs = torch.softmax(4 * torch.randn(200, size, generator=generator), -1)
+    uniforms = torch.rand(200, generator=generator, dtype=torch.float64)
+    cdf = probs.cumsum(-1, dtype=torch.float64)
+    expected = torch.searchsorted(cdf, (uniforms * cdf[:, -1]).unsqueeze(-1), right=True).squeeze(-1)
+    assert torch.equal(inverse_cdf(probs, uniforms), expected)
+
+
+@pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
+def test_inverse_cdf_never_draws_what_has_no_probability(uniform):
+    probs = torch.zeros(3, 700)
+    probs[0, 300] = 1.0
+    probs[1, [0, 699]] = 0.5
+    probs[2, [255, 256]] = 0.5
+    drawn = inverse_cdf(probs, torch.full((3,), uniform, dtype=torch.float64))
+    assert drawn.tolist() == ([300, 0, 255] if uniform == 0 else [300, 699, 256])
+
+
+def test_packed_weights_compute_the_same_and_go_with_the_rollout():
+    model = small_model("qwen2")  # its projections have biases
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        expected = model(ids).logits
+        with packed_linears(model):
+            assert "forward" in vars(model.lm_head)
+            torch.testing.assert_close(model(ids).logits, expected, atol=1e-5, rtol=1e-5)
+        assert "forward" not in vars(model.lm_head)
+        assert torch.equal(model(ids).logits, expected)
+
+
+def test_weights_are_packed_anew_for_every_rollout():
+    model, ids = small_model("llama"), torch.tensor([[5, 6, 7]])
+    with torch.no_grad(), packed_linears(model):
+        before = model(ids).logits
+    with torch.no_grad():
+        model.lm_head.weight.mul_(2)
+    with torch.no_grad(), packed_linears(model):
+        torch.testing.assert_close(model(ids).logits, 2 * before, atol=1e-5, rtol=1e-5)
+
+
+def test_what_cannot_be_packed_stays_as_it_is():
+    class Scaled(torch.nn.Linear):
+        def forward(self, states):
+            return 2 * super().forward(states)
+
+    half, sharded = torch.nn.Linear(4, 4).half(), torch.nn.Linear(4, 4)
+    sharded.weight.data = torch.empty(0)
+    layers = torch.nn.ModuleList([Scaled(4, 4), half, sharded, torch.nn.Linear(4, 4, device="meta")])
+    with packed_linears(layers):
+        assert not any("forward" in vars(layer) for layer in layers)
+
+
+def test_an_error_inside_leaves_the_model_as_it_was():
+    model = small_model("llama")
+    prompts = prompts_of(4, 5)
+    with pytest.raises(RuntimeError, match="no more"), packed_linears(model):
+
+        class Fails:
+            def finish_reason(self, ids):
+                raise RuntimeError("no more")
+
+        sample(model, prompts, 1, stop=Fails())
+    assert model.config._attn_implementation == "sdpa"
+    assert "forward" not in vars(model.lm_head)
