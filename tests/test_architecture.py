@@ -56,7 +56,9 @@ def test_rl_never_imports_launch_and_its_mathematics_only_torch(path):
 
 @pytest.mark.parametrize("path", sources("launch"), ids=str)
 def test_launch_never_imports_rl(path):
-    assert not foreign(path, {"launch", "torch", "transformers", "deepspeed"})
+    # Experiments run the scripts and read what these wrote.
+    is_experiment = path.parent.name == "experiments"
+    assert not foreign(path, {"numpy", "tqdm"} if is_experiment else {"launch", "torch", "transformers", "deepspeed"})
 
 
 @pytest.mark.parametrize("folder", ["rl", "data", "sandbox", "launch", "data/starter"])
