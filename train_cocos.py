@@ -19,7 +19,7 @@ from data.problem import Problem, read_problems
 from launch.processes import Processes, start_processes, stop_processes
 from launch.zero import SamplingWeights, ZeroConfigError, build_engine, build_reference, load_zero_config
 from rl.advantages import tree_advantages
-from rl.config import CocosConfig
+from rl.cocos_config import CocosConfig
 from rl.evaluation import evaluate, summarize
 from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
 from rl.kl_control import KlCoefficient

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rl.config import BoostConfig, CocosConfig, ConfigError, EvaluateConfig
+from rl.cocos_config import CocosConfig
+from rl.config import BoostConfig, ConfigError, EvaluateConfig
 from rl.flags import exit_on_bad_input, parse_flags, resolved
 
 REQUIRED = ["--model_name_or_path", "some/model", "--train_data", "x.jsonl", "--output_dir", "out"]

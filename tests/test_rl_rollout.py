@@ -9,8 +9,8 @@ import torch
 
 from data.problem import DataError, Problem
 from data.prompts import DONE, answer, correction_prompt, first_prompt
+from rl.cocos_config import CocosConfig
 from rl.completion import decode
-from rl.config import CocosConfig
 from rl.pretrained import load_model, load_model_config, load_tokenizer
 from rl.rollout import PromptEncoder, build_collector, find_inexact_text
 from rl.scoring import num_judged, rollout_kls, rollout_rewards, train_rows

@@ -1,0 +1,91 @@
+"""Flags of `train_cocos.py`: the tree of attempts, what it is scored by, and how the policy learns from it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rl.advantages import Baseline, FirstTurnReturn
+from rl.config import ConfigError, RolloutFlags, TrainFlags, at_least, flag, positive
+from rl.losses import KlLevel
+from rl.rewards import RewardForm
+
+
+@dataclass(kw_only=True)
+class CocosConfig(RolloutFlags, TrainFlags):
+    """Stage 2: reinforcement learning over the turns."""
+
+    first_attempts: int = flag(1, "First attempts M of each problem; with 1, as published, first attempts get no gradient.")
+    rloo_k: int = flag(4, "Corrections K of each first attempt.")
+    num_turns: int = flag(2, "Turns of a trajectory; turns beyond the second have one attempt each.")
+    reward: RewardForm = flag("pass_count", "Test reward: tests passed (published), their share, or 1 if all pass.")
+    gamma: float = field(
+        default=0.5,
+        metadata={
+            "aliases": ["--weight"],
+            "help": "Discount of the accumulated reward; no effect where --first_attempts is 1. --weight is its older name.",
+        },
+    )
+    first_turn_return: FirstTurnReturn = flag("full", "Score first attempts by all they cause, or by their own reward.")
+    first_turn_weight: float = flag(1.0, "Weight of the first turn's loss beside the others'.")
+    baseline: Baseline = flag(
+        "leave_one_out",
+        "What a score is held against: the others of its group; group_std: mean and spread of its group (GRPO, biased); "
+        "batch_mean: all others of its turn; none.",
+    )
+    kl_coef: float = flag(0.01, "Coefficient of the KL to the starting model.")
+    kl_in: Literal["reward", "loss"] = flag(
+        "reward", "Subtract the sequence's KL from its return, or add a penalty to the loss."
+    )
+    kl_estimator: Literal["k2", "k3"] = flag("k2", "With --kl_in loss: k2 is the reverse KL, k3 the forward.")
+    kl_level: KlLevel = flag("sequence", "With --kl_in loss: of the whole completion, or summed over its tokens (biased).")
+    kl_target: float = flag(0.0, "Steer --kl_coef towards this mean KL a sequence, in nats; 0: leave it as it is.")
+    temperature: float = flag(0.9, "Sampling temperature.")
+    importance_cap: float = flag(
+        0.0, "Weigh each token by min(trainer's / sampler's probability, this); 0: don't. Of use where gap/max is not small."
+    )
+
+    def check(self) -> None:
+        super().check()
+        at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
+        at_least(
+            0,
+            kl_coef=self.kl_coef,
+            kl_target=self.kl_target,
+            importance_cap=self.importance_cap,
+            first_turn_weight=self.first_turn_weight,
+        )
+        if self.kl_target and not self.kl_coef:
+            raise ConfigError(f"--kl_target is {self.kl_target} and --kl_coef 0: nothing to steer; give a --kl_coef above 0")
+        if self.kl_in == "reward" and (self.kl_estimator, self.kl_level) != ("k2", "sequence"):
+            raise ConfigError(
+                f"--kl_estimator {self.kl_estimator} --kl_level {self.kl_level} act on a penalty in the loss: in the "
+                "reward the KL is log pi - log pi_ref of the sequence, whose gradient is exact; add --kl_in loss, or drop them"
+            )
+        positive(temperature=self.temperature)
+        if max(self.branching) < 2:
+            name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)
+            raise ConfigError(
+                f"--{name} is {value}: leave-one-out needs at least 2 samples in a group; raise --{name}"
+                + ("" if self.num_turns == 1 else " or --first_attempts")
+            )
+        if not 0 <= self.gamma <= 1:
+            raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
+
+    @property
+    def branching(self) -> tuple[int, ...]:
+        return (self.first_attempts, self.rloo_k, *[1] * self.num_turns)[: self.num_turns]
+
+    @property
+    def trajectories_per_problem(self) -> int:
+        return self.first_attempts * (self.rloo_k if self.num_turns > 1 else 1)
+
+    @property
+    def problems_per_step(self) -> int:
+        return self.global_batch_size // self.trajectories_per_problem
+
+    def check_world(self, world_size: int) -> None:
+        unit = world_size * self.trajectories_per_problem
+        if self.global_batch_size % unit:
+            raise ConfigError(
+                f"--global_batch_size is {self.global_batch_size}: it must be a multiple of {unit} "
+                f"({world_size} processes x {self.trajectories_per_problem} trajectories of a problem)"
+            )
