@@ -8,6 +8,7 @@ policy), and top-k or top-p sampling.
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from rl.kl_control import KlCoefficient
 from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts, update_counts
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
 from rl.rollout import Collector, build_collector
-from rl.scoring import num_judged, rollout_kls, rollout_rewards, train_rows
+from rl.scoring import num_judged, rollout_kls, rollout_rewards, score_penalties, train_rows, trained_attempts
 from rl.update import LossTerms, update
 
 logger = logging.getLogger("train_cocos")
@@ -79,6 +80,15 @@ def train(
     reference = build_reference(model, zero_config, device)
     kl_coef = KlCoefficient(config.kl_coef, config.kl_target)
     weights = SamplingWeights(engine, config.ds3_gather_for_generation)
+    advantages_of = partial(
+        tree_advantages,
+        gamma=config.gamma,
+        return_form=config.return_form,
+        improvement_bonus=config.improvement_bonus,
+        first_turn_return=config.first_turn_return,
+        baseline=config.baseline,
+        over_ranks=processes.add,
+    )
     for step in tqdm(range(1, num_steps + 1), desc="cocos", disable=None if processes.is_main else True):
         clock = Clock()
         rows = order.step(step, config.problems_per_step, rank, world_size)
@@ -91,27 +101,19 @@ def train(
         clock.lap("kl_s")
         rewards, has_verdict = rollout_rewards(rollout, config.reward)  # waits for the sandbox
         clock.lap("reward_s")
-        advantages = tree_advantages(
-            rewards,
-            kls,
-            has_verdict,
-            gamma=config.gamma,
-            kl_coef=kl_coef.value if config.kl_in == "reward" else 0.0,
-            first_turn_return=config.first_turn_return,
-            baseline=config.baseline,
-            over_ranks=processes.add,
-        )
-        normalizers = [sum(counts) for counts in zip(*processes.gather(num_judged(has_verdict)))]
-        kl_loss_coef = kl_coef.value if config.kl_in == "loss" else 0.0
+        is_trained = trained_attempts(rollout, has_verdict, config.truncated)
+        penalties = score_penalties(rollout, kls, config.kl_coefs("reward", kl_coef.value), config.truncation_penalty)
+        advantages = advantages_of(rewards, penalties, is_trained)
+        normalizers = [sum(counts) for counts in zip(*processes.gather(num_judged(is_trained)))]
         rows_to_train = train_rows(
             rollout,
             advantages,
-            has_verdict,
+            is_trained,
             normalizers,
+            config.kl_coefs("loss", kl_coef.value),
             first_turn_weight=config.first_turn_weight,
-            keep_all=kl_loss_coef > 0,
         )
-        terms = LossTerms(config.importance_cap, kl_loss_coef, config.kl_estimator, config.kl_level)
+        terms = LossTerms(config.importance_cap, config.kl_estimator, config.kl_level)
         stats = update(engine, rows_to_train, config.per_device_train_batch_size, config.temperature, terms)
         clock.lap("update_s")
         counts = rollout_counts(rollout) | tensor_counts(rewards, kls, advantages, has_verdict) | update_counts(stats)

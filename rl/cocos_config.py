@@ -6,7 +6,10 @@ from typing import Literal
 from rl.advantages import Baseline, FirstTurnReturn
 from rl.config import ConfigError, RolloutFlags, TrainFlags, at_least, flag, positive
 from rl.losses import KlLevel
-from rl.rewards import RewardForm
+from rl.rewards import ReturnForm, RewardForm
+from rl.scoring import Truncated
+
+DEFAULT_GAMMA = 0.5
 
 
 @dataclass(kw_only=True)
@@ -17,13 +20,17 @@ class CocosConfig(RolloutFlags, TrainFlags):
     rloo_k: int = flag(4, "Corrections K of each first attempt.")
     num_turns: int = flag(2, "Turns of a trajectory; turns beyond the second have one attempt each.")
     reward: RewardForm = flag("pass_count", "Test reward: tests passed (published), their share, or 1 if all pass.")
+    return_form: ReturnForm = flag(
+        "accumulated", "accumulated: gamma r1 + r2 - r1, as published; sum: r1 + r2 for a first attempt, r2 for a correction."
+    )
     gamma: float = field(
-        default=0.5,
+        default=DEFAULT_GAMMA,
         metadata={
             "aliases": ["--weight"],
             "help": "Discount of the accumulated reward; no effect where --first_attempts is 1. --weight is its older name.",
         },
     )
+    improvement_bonus: float = flag(0.0, "Add this times the improvement over turns (r2 - r1) to the return of all turns.")
     first_turn_return: FirstTurnReturn = flag("full", "Score first attempts by all they cause, or by their own reward.")
     first_turn_weight: float = flag(1.0, "Weight of the first turn's loss beside the others'.")
     baseline: Baseline = flag(
@@ -31,7 +38,14 @@ class CocosConfig(RolloutFlags, TrainFlags):
         "What a score is held against: the others of its group; group_std: mean and spread of its group (GRPO, biased); "
         "batch_mean: all others of its turn; none.",
     )
+    truncated: Truncated = flag(
+        "keep",
+        "Attempts cut at --max_new_tokens. keep: as any other; mask: they leave their group and carry no gradient (biased); "
+        "penalize: take --truncation_penalty off their score.",
+    )
+    truncation_penalty: float = flag(0.0, "With --truncated penalize: what it costs, in units of reward.")
     kl_coef: float = flag(0.01, "Coefficient of the KL to the starting model.")
+    first_turn_kl_coef: float | None = flag(None, "That of first attempts, where it is to be another than --kl_coef.")
     kl_in: Literal["reward", "loss"] = flag(
         "reward", "Subtract the sequence's KL from its return, or add a penalty to the loss."
     )
@@ -45,14 +59,39 @@ class CocosConfig(RolloutFlags, TrainFlags):
 
     def check(self) -> None:
         super().check()
+        positive(temperature=self.temperature)
+        at_least(0, importance_cap=self.importance_cap, first_turn_weight=self.first_turn_weight)
+        self._check_tree()
+        self._check_return()
+        self._check_kl()
+
+    def _check_tree(self) -> None:
         at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
-        at_least(
-            0,
-            kl_coef=self.kl_coef,
-            kl_target=self.kl_target,
-            importance_cap=self.importance_cap,
-            first_turn_weight=self.first_turn_weight,
-        )
+        if max(self.branching) < 2:
+            name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)
+            raise ConfigError(
+                f"--{name} is {value}: leave-one-out needs at least 2 samples in a group; raise --{name}"
+                + ("" if self.num_turns == 1 else " or --first_attempts")
+            )
+
+    def _check_return(self) -> None:
+        at_least(0, improvement_bonus=self.improvement_bonus, truncation_penalty=self.truncation_penalty)
+        if not 0 <= self.gamma <= 1:
+            raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
+        if self.return_form == "sum" and self.gamma != DEFAULT_GAMMA:
+            raise ConfigError(f"--gamma is {self.gamma}: it acts with --return_form accumulated only; drop one of the two")
+        if self.improvement_bonus and self.num_turns == 1:
+            raise ConfigError(
+                f"--improvement_bonus is {self.improvement_bonus} and --num_turns 1: there is nothing to improve on; drop one"
+            )
+        if (self.truncated == "penalize") != (self.truncation_penalty > 0):
+            raise ConfigError(
+                f"--truncation_penalty is {self.truncation_penalty} and --truncated {self.truncated}: a penalty above 0 and "
+                "penalize belong together; give both or neither"
+            )
+
+    def _check_kl(self) -> None:
+        at_least(0, kl_coef=self.kl_coef, kl_target=self.kl_target, first_turn_kl_coef=self.first_turn_kl_coef or 0.0)
         if self.kl_target and not self.kl_coef:
             raise ConfigError(f"--kl_target is {self.kl_target} and --kl_coef 0: nothing to steer; give a --kl_coef above 0")
         if self.kl_in == "reward" and (self.kl_estimator, self.kl_level) != ("k2", "sequence"):
@@ -60,15 +99,25 @@ class CocosConfig(RolloutFlags, TrainFlags):
                 f"--kl_estimator {self.kl_estimator} --kl_level {self.kl_level} act on a penalty in the loss: in the "
                 "reward the KL is log pi - log pi_ref of the sequence, whose gradient is exact; add --kl_in loss, or drop them"
             )
-        positive(temperature=self.temperature)
-        if max(self.branching) < 2:
-            name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)
+        if self.first_turn_kl_coef is None:
+            return
+        if self.kl_target:
             raise ConfigError(
-                f"--{name} is {value}: leave-one-out needs at least 2 samples in a group; raise --{name}"
-                + ("" if self.num_turns == 1 else " or --first_attempts")
+                f"--kl_target is {self.kl_target} and --first_turn_kl_coef {self.first_turn_kl_coef}: it steers one "
+                "coefficient for all turns; drop one of the two"
             )
-        if not 0 <= self.gamma <= 1:
-            raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
+        if self.kl_in == "reward" and self.first_attempts == 1 and self.baseline in ("leave_one_out", "group_std"):
+            raise ConfigError(
+                f"--first_turn_kl_coef is {self.first_turn_kl_coef} and --first_attempts 1: first attempts without a group "
+                "have no gradient that it could act on; raise --first_attempts, or add --kl_in loss"
+            )
+
+    def kl_coefs(self, place: Literal["reward", "loss"], kl_coef: float) -> list[float]:
+        """Coefficients of the KL in the reward or in the loss, by turn; `kl_coef` is where --kl_coef has been steered to."""
+        if place != self.kl_in:
+            return [0.0] * self.num_turns
+        first = kl_coef if self.first_turn_kl_coef is None else self.first_turn_kl_coef
+        return [first] + [kl_coef] * (self.num_turns - 1)
 
     @property
     def branching(self) -> tuple[int, ...]:

@@ -4,12 +4,15 @@ Shapes: lists hold one tensor a turn, each (P, b_1, ..., b_turn) in float64 on t
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 
 from rl.rewards import RewardForm, test_reward
 from rl.trajectory import Attempt, Rollout
 from rl.update import TrainRow, reference_logprobs
+
+Truncated = Literal["keep", "mask", "penalize"]
 
 
 def rollout_rewards(rollout: Rollout, form: RewardForm) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -36,6 +39,27 @@ def rollout_kls(
     return _per_turn(rollout, lambda attempt: sum(attempt.sampling_logprobs) - sum(attempt.ref_logprobs))
 
 
+def trained_attempts(rollout: Rollout, has_verdict: Sequence[torch.Tensor], truncated: Truncated) -> list[torch.Tensor]:
+    """Which attempts (bool) form groups and carry gradient: those with a verdict and, with `mask`, an end of their own.
+
+    `mask` is biased: attempts are weighed as if the policy had no part in whether they end.
+    """
+    if truncated != "mask":
+        return list(has_verdict)
+    return [valid & ~cut for valid, cut in zip(has_verdict, _is_truncated(rollout))]
+
+
+def score_penalties(
+    rollout: Rollout, kls: Sequence[torch.Tensor], kl_coefs: Sequence[float], truncation_penalty: float
+) -> list[torch.Tensor]:
+    """What comes off each attempt's score, in units of reward: its KL, and the penalty where it was cut at the limit.
+
+    Off the score and not off the reward: with gamma < 1 the accumulated return holds -(1 - gamma) r1, so that a first attempt
+    would gain by a lowered r1.
+    """
+    return [coef * kl + truncation_penalty * cut.double() for coef, kl, cut in zip(kl_coefs, kls, _is_truncated(rollout))]
+
+
 def num_judged(has_verdict: Sequence[torch.Tensor]) -> list[int]:
     """Attempts with a verdict, by turn: summed over ranks, the normalisers of the loss."""
     return [int(mask.sum()) for mask in has_verdict]
@@ -46,15 +70,16 @@ def train_rows(
     advantages: Sequence[torch.Tensor],
     has_verdict: Sequence[torch.Tensor],
     normalizers: Sequence[int],
+    kl_coefs: Sequence[float],
     *,
     first_turn_weight: float = 1.0,
-    keep_all: bool = False,
 ) -> list[TrainRow]:
     """The attempts that carry a gradient, weighted to the mean over all ranks' judged attempts of their turn.
 
-    Attempts whose advantage is exactly 0 have no gradient and are left out, which saves their forward and backward pass: first
-    attempts where there is one a problem, groups of equal scores, attempts without a verdict. The first row stays in
-    any case, so that every step measures its importance ratio.
+    `kl_coefs` are those of a penalty in the loss, by turn. Attempts without a gradient are left out, which saves their
+    forward and backward pass: those without a verdict and, where there is no such penalty, those whose advantage is exactly 0,
+    such as groups of equal scores and lone first attempts. The first row stays in any case, so that every step measures
+    its importance ratio.
     """
     rows = []
     for turn, attempts in enumerate(rollout.turns, 1):
@@ -62,18 +87,23 @@ def train_rows(
         if turn == 1:
             weights = weights * first_turn_weight
         for attempt, advantage, weight in zip(attempts, advantages[turn - 1].flatten().tolist(), weights.flatten().tolist()):
-            if advantage * weight != 0 or (keep_all and weight != 0) or not rows:
+            if advantage * weight != 0 or kl_coefs[turn - 1] * weight != 0 or not rows:
                 rows.append(
                     TrainRow(
                         attempt.prompt_ids,
                         attempt.completion_ids,
                         advantage,
                         weight,
+                        kl_coefs[turn - 1],
                         attempt.sampling_logprobs,
                         attempt.ref_logprobs,
                     )
                 )
     return rows
+
+
+def _is_truncated(rollout: Rollout) -> list[torch.Tensor]:
+    return [cut.bool() for cut in _per_turn(rollout, lambda attempt: attempt.finish_reason == "length")]
 
 
 def _per_turn(rollout: Rollout, value: Callable[[Attempt], float]) -> list[torch.Tensor]:

@@ -19,12 +19,16 @@ from rl.losses import KlEstimator, KlLevel, kl_penalty, policy_gradient_loss, tr
 
 @dataclass(frozen=True)
 class TrainRow:
-    """One completion to raise or lower. `weight` holds the normaliser: the loss is the sum over all ranks' rows."""
+    """One completion to raise or lower. `weight` holds the normaliser: the loss is the sum over all ranks' rows.
+
+    `kl_coef` is that of a KL penalty in the loss.
+    """
 
     prompt_ids: list[int]
     completion_ids: list[int]
     advantage: float
     weight: float
+    kl_coef: float = 0.0
     sampling_logprobs: Sequence[float] = ()
     ref_logprobs: Sequence[float] = ()
 
@@ -35,10 +39,9 @@ IDLE_ROW = TrainRow([0], [0], advantage=0.0, weight=0.0)
 
 @dataclass(frozen=True)
 class LossTerms:
-    """What the loss holds besides -advantage * log pi. 0 leaves a term out."""
+    """What the loss holds besides -advantage * log pi, or how. 0 leaves a term out."""
 
     importance_cap: float = 0.0
-    kl_coef: float = 0.0
     kl_estimator: KlEstimator = "k2"
     kl_level: KlLevel = "sequence"
 
@@ -93,10 +96,11 @@ def update(
             sampled = _aligned([row.sampling_logprobs for row in batch_rows], logprobs)
             token_weights = truncated_importance_weights(logprobs, sampled, batch.completion_mask, terms.importance_cap)
         loss = policy_gradient_loss(logprobs, batch.completion_mask, advantages, weights, token_weights)
-        if terms.kl_coef:
+        if any(row.kl_coef for row in batch_rows):
+            kl_coefs = torch.tensor([row.kl_coef for row in batch_rows], device=engine.device)
             reference = _aligned([row.ref_logprobs for row in batch_rows], logprobs)
             penalty = kl_penalty(logprobs, reference, batch.completion_mask, terms.kl_estimator, terms.kl_level)  # (N,)
-            loss = loss + terms.kl_coef * (weights * penalty).sum()
+            loss = loss + (weights * kl_coefs * penalty).sum()
         engine.backward(loss * world_size, scale_wrt_gas=False)
         loss_sum += loss.detach()
         for row, row_logprobs in zip(batch_rows, logprobs.detach().float().cpu()):

@@ -29,6 +29,17 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--gama=0.5"], "unknown flag --gama=0.5; did you mean --gamma?"),
         (["--zzzzzz", 1], "unknown flag --zzzzzz; --help lists them all"),
         (["--gamma", 2], "--gamma is 2.0: a discount lies between 0 and 1"),
+        (["--return_form", "sum", "--gamma", 0.2], "--gamma is 0.2: it acts with --return_form accumulated only"),
+        (["--improvement_bonus", 1, "--num_turns", 1, "--first_attempts", 2], "--improvement_bonus is 1.0 and --num_turns 1"),
+        (["--improvement_bonus", -1], "--improvement_bonus is -1.0: it must be at least 0"),
+        (
+            ["--truncation_penalty", 1],
+            "--truncation_penalty is 1.0 and --truncated keep: a penalty above 0 and penalize belong",
+        ),
+        (["--truncated", "penalize"], "--truncation_penalty is 0.0 and --truncated penalize: a penalty above 0 and"),
+        (["--first_turn_kl_coef", 1], "--first_turn_kl_coef is 1.0 and --first_attempts 1: first attempts without a group"),
+        (["--first_turn_kl_coef", -1, "--first_attempts", 2], "--first_turn_kl_coef is -1.0: it must be at least 0"),
+        (["--first_turn_kl_coef", 1, "--first_attempts", 2, "--kl_target", 1], "it steers one coefficient for all turns"),
         (["--gamma", "x"], "--gamma: invalid float value: 'x'"),
         (["--reward", "some"], "--reward: invalid choice: 'some'"),
         (["--temperature", 0], "--temperature is 0.0: it must be greater than 0"),
@@ -100,6 +111,13 @@ def test_turns_beyond_the_second_do_not_branch():
     assert parse("--num_turns", 4, "--rloo_k", 3).branching == (1, 3, 1, 1)
     one = parse("--num_turns", 1, "--first_attempts", 3, "--rloo_k", 2)
     assert (one.branching, one.trajectories_per_problem) == ((3,), 3)
+
+
+def test_coefficients_of_the_kl_by_turn():
+    assert parse("--num_turns", 3).kl_coefs("reward", 0.02) == [0.02] * 3
+    assert parse("--num_turns", 3).kl_coefs("loss", 0.02) == [0.0] * 3
+    loss = parse("--kl_in", "loss", "--first_turn_kl_coef", 0.0)
+    assert (loss.kl_coefs("loss", 0.02), loss.kl_coefs("reward", 0.02)) == ([0.0, 0.02], [0.0, 0.0])
 
 
 def test_number_of_steps():

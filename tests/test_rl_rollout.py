@@ -161,10 +161,16 @@ def test_rewards_and_rows(tiny_model, tiny_model_dir, problems):
     assert judged[1].tolist() == [[[True, True]], [[False, True]]]
     has_verdict[1][1, 0, 0] = False
     advantages = [torch.zeros_like(rewards[0]), torch.arange(4.0).reshape(2, 1, 2)]
-    rows = train_rows(rollout, advantages, has_verdict, [2, 8])
+    rows = train_rows(rollout, advantages, has_verdict, [2, 8], [0.0, 0.0])
     # The first row stays whatever its advantage; of the rest those with an advantage and a verdict.
     assert [(row.advantage, row.weight) for row in rows] == [(0.0, 1 / 2), (1.0, 1 / 8), (3.0, 1 / 8)]
     assert rows[1].sampling_logprobs is rollout.turns[1][1].sampling_logprobs
+    # With a KL in the loss of corrections all of them count, but for the one without a verdict.
+    rows = train_rows(rollout, advantages, has_verdict, [2, 8], [0.0, 0.3], first_turn_weight=0.5)
+    assert [(row.advantage, row.kl_coef, row.weight) for row in rows] == [
+        (0.0, 0.0, 1 / 4),
+        *[(advantage, 0.3, 1 / 8) for advantage in (0.0, 1.0, 3.0)],
+    ]
 
 
 def test_inexact_tokenizers_are_found(tokenizer, problems):
