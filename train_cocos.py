@@ -27,7 +27,15 @@ from rl.kl_control import KlCoefficient
 from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts, update_counts
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
 from rl.rollout import Collector, build_collector
-from rl.scoring import num_judged, rollout_kls, rollout_rewards, score_penalties, train_rows, trained_attempts
+from rl.scoring import (
+    attempt_counts,
+    loss_weights,
+    rollout_kls,
+    rollout_rewards,
+    score_penalties,
+    train_rows,
+    trained_attempts,
+)
 from rl.update import LossTerms, update
 
 logger = logging.getLogger("train_cocos")
@@ -104,15 +112,11 @@ def train(
         is_trained = trained_attempts(rollout, has_verdict, config.truncated)
         penalties = score_penalties(rollout, kls, config.kl_coefs("reward", kl_coef.value), config.truncation_penalty)
         advantages = advantages_of(rewards, penalties, is_trained)
-        normalizers = [sum(counts) for counts in zip(*processes.gather(num_judged(is_trained)))]
-        rows_to_train = train_rows(
-            rollout,
-            advantages,
-            is_trained,
-            normalizers,
-            config.kl_coefs("loss", kl_coef.value),
-            first_turn_weight=config.first_turn_weight,
+        totals = processes.add(attempt_counts(rollout, is_trained))
+        row_weights = loss_weights(
+            rollout, is_trained, totals, config.loss_normalization, config.max_new_tokens, config.first_turn_weight
         )
+        rows_to_train = train_rows(rollout, advantages, row_weights, config.kl_coefs("loss", kl_coef.value))
         terms = LossTerms(config.importance_cap, config.kl_estimator, config.kl_level)
         stats = update(engine, rows_to_train, config.per_device_train_batch_size, config.temperature, terms)
         clock.lap("update_s")

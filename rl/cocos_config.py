@@ -5,7 +5,7 @@ from typing import Literal
 
 from rl.advantages import Baseline, FirstTurnReturn
 from rl.config import ConfigError, RolloutFlags, TrainFlags, at_least, flag, positive
-from rl.losses import KlLevel
+from rl.losses import KlLevel, Normalization
 from rl.rewards import ReturnForm, RewardForm
 from rl.scoring import Truncated
 
@@ -33,6 +33,11 @@ class CocosConfig(RolloutFlags, TrainFlags):
     improvement_bonus: float = flag(0.0, "Add this times the improvement over turns (r2 - r1) to the return of all turns.")
     first_turn_return: FirstTurnReturn = flag("full", "Score first attempts by all they cause, or by their own reward.")
     first_turn_weight: float = flag(1.0, "Weight of the first turn's loss beside the others'.")
+    loss_normalization: Normalization = flag(
+        "attempt",
+        "What a turn's loss, a sum over tokens, is divided by. attempt: its attempts; token: its tokens; own_length: its "
+        "attempts, and each by its own length (GRPO, biased); constant: its attempts times --max_new_tokens.",
+    )
     baseline: Baseline = flag(
         "leave_one_out",
         "What a score is held against: the others of its group; group_std: mean and spread of its group (GRPO, biased); "

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from rl.losses import Normalization, row_weights
 from rl.rewards import RewardForm, test_reward
 from rl.trajectory import Attempt, Rollout
 from rl.update import TrainRow, reference_logprobs
@@ -60,41 +61,49 @@ def score_penalties(
     return [coef * kl + truncation_penalty * cut.double() for coef, kl, cut in zip(kl_coefs, kls, _is_truncated(rollout))]
 
 
-def num_judged(has_verdict: Sequence[torch.Tensor]) -> list[int]:
-    """Attempts with a verdict, by turn: summed over ranks, the normalisers of the loss."""
-    return [int(mask.sum()) for mask in has_verdict]
+def attempt_counts(rollout: Rollout, is_trained: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Trained attempts and their tokens, by turn (turns, 2): summed over ranks, the normalisers of the loss."""
+    lengths = _per_turn(rollout, lambda attempt: len(attempt.completion_ids))
+    return torch.stack([torch.stack([mask.sum(), (mask * n).sum()]) for mask, n in zip(is_trained, lengths)])
+
+
+def loss_weights(
+    rollout: Rollout,
+    is_trained: Sequence[torch.Tensor],
+    totals: torch.Tensor,
+    normalization: Normalization,
+    max_new_tokens: int,
+    first_turn_weight: float = 1.0,
+) -> list[torch.Tensor]:
+    """What each attempt weighs in the loss, see `rl.losses.row_weights`; `totals` are `attempt_counts` over all ranks."""
+    lengths = _per_turn(rollout, lambda attempt: len(attempt.completion_ids))
+    weights = [
+        row_weights(n, mask, num_attempts, num_tokens, max_new_tokens, normalization)
+        for n, mask, (num_attempts, num_tokens) in zip(lengths, is_trained, totals.tolist())
+    ]
+    return [weights[0] * first_turn_weight, *weights[1:]]
 
 
 def train_rows(
-    rollout: Rollout,
-    advantages: Sequence[torch.Tensor],
-    has_verdict: Sequence[torch.Tensor],
-    normalizers: Sequence[int],
-    kl_coefs: Sequence[float],
-    *,
-    first_turn_weight: float = 1.0,
+    rollout: Rollout, advantages: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], kl_coefs: Sequence[float]
 ) -> list[TrainRow]:
-    """The attempts that carry a gradient, weighted to the mean over all ranks' judged attempts of their turn.
+    """The attempts that carry a gradient. `kl_coefs` are those of a penalty in the loss, by turn.
 
-    `kl_coefs` are those of a penalty in the loss, by turn. Attempts without a gradient are left out, which saves their
-    forward and backward pass: those without a verdict and, where there is no such penalty, those whose advantage is exactly 0,
-    such as groups of equal scores and lone first attempts. The first row stays in any case, so that every step measures
-    its importance ratio.
+    Left out, which saves their forward and backward pass: attempts of weight 0 and, where there is no such penalty, those whose
+    advantage is exactly 0, such as groups of equal scores and lone first attempts. The first row stays in any case, so
+    that every step measures its importance ratio.
     """
     rows = []
-    for turn, attempts in enumerate(rollout.turns, 1):
-        weights = has_verdict[turn - 1].double() / max(1, normalizers[turn - 1])
-        if turn == 1:
-            weights = weights * first_turn_weight
-        for attempt, advantage, weight in zip(attempts, advantages[turn - 1].flatten().tolist(), weights.flatten().tolist()):
-            if advantage * weight != 0 or kl_coefs[turn - 1] * weight != 0 or not rows:
+    for turn, attempts in enumerate(rollout.turns):
+        for attempt, advantage, weight in zip(attempts, advantages[turn].flatten().tolist(), weights[turn].flatten().tolist()):
+            if advantage * weight != 0 or kl_coefs[turn] * weight != 0 or not rows:
                 rows.append(
                     TrainRow(
                         attempt.prompt_ids,
                         attempt.completion_ids,
                         advantage,
                         weight,
-                        kl_coefs[turn - 1],
+                        kl_coefs[turn],
                         attempt.sampling_logprobs,
                         attempt.ref_logprobs,
                     )

@@ -22,7 +22,7 @@ from toy_policy import (
 )
 
 from rl.advantages import tree_advantages
-from rl.losses import kl_penalty
+from rl.losses import kl_penalty, row_weights
 
 
 def test_the_trees_are_all_there_is():
@@ -101,6 +101,24 @@ def test_division_by_the_standard_deviation_is_biased():
     cosine = torch.nn.functional.cosine_similarity(exact, biased, dim=0)
     assert cosine < 0.999  # not even the direction is that of the objective
     assert (biased - exact).norm() > 0.1 * exact.norm()
+
+
+def test_dividing_by_each_attempts_own_length_is_biased():
+    """What a long attempt passes counts for less; dividing by a number that is the same for all keeps the direction."""
+    lengths, reward = MASK.sum(-1), rewards_of("pass_rate")  # (Y,)
+    first = POLICY.tables()[0].sum(-1)
+    exact = gradient((first.exp() * reward).sum())
+    advantages = reward - (first.exp() * reward).sum().detach()
+    gradients = {}
+    for normalization in ("attempt", "token", "own_length", "constant"):
+        weights = row_weights(lengths, torch.ones(4, dtype=torch.bool), 1, 2.5, 3, normalization)
+        first = POLICY.tables()[0].sum(-1)
+        gradients[normalization] = gradient((first.exp().detach() * weights * advantages * first).sum())
+    torch.testing.assert_close(gradients["attempt"], exact, atol=1e-10, rtol=0)
+    torch.testing.assert_close(gradients["token"], exact / 2.5, atol=1e-10, rtol=0)
+    torch.testing.assert_close(gradients["constant"], exact / 3, atol=1e-10, rtol=0)
+    cosine = torch.nn.functional.cosine_similarity(gradients["own_length"], exact, dim=0)
+    assert cosine < 0.99
 
 
 def test_own_returns_leave_out_what_first_attempts_cause():
