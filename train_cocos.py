@@ -2,8 +2,8 @@
 
     torchrun --nproc_per_node 2 train_cocos.py --model_name_or_path M --train_data F --output_dir D --rloo_k 4
 
-Left out on purpose: a value model, clipped ratios (one optimizer step follows every rollout, so the policy is the sampling
-policy), and top-k or top-p sampling.
+Left out on purpose: a value model, and top-k or top-p sampling. A ratio to an older policy, and its clip, come in only where a
+rollout is used for more than one optimizer step.
 """
 
 import logging
@@ -24,7 +24,8 @@ from rl.cocos_config import CocosConfig
 from rl.evaluation import evaluate, summarize
 from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
 from rl.kl_control import KlCoefficient
-from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts, update_counts
+from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts
+from rl.ppo import update_epochs
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
 from rl.rollout import Collector, build_collector
 from rl.scoring import (
@@ -36,7 +37,6 @@ from rl.scoring import (
     train_rows,
     trained_attempts,
 )
-from rl.update import LossTerms, update
 
 logger = logging.getLogger("train_cocos")
 
@@ -83,7 +83,7 @@ def train(
     num_steps = config.num_steps(len(problems), config.problems_per_step)
     order = ShuffledOrder(len(problems), config.seed)
     model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
-    engine = build_engine(model, zero_config, config, num_steps)
+    engine = build_engine(model, zero_config, config, num_steps * config.updates_per_step)
     model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
     reference = build_reference(model, zero_config, device)
     kl_coef = KlCoefficient(config.kl_coef, config.kl_target)
@@ -116,11 +116,20 @@ def train(
         row_weights = loss_weights(
             rollout, is_trained, totals, config.loss_normalization, config.max_new_tokens, config.first_turn_weight
         )
-        rows_to_train = train_rows(rollout, advantages, row_weights, config.kl_coefs("loss", kl_coef.value))
-        terms = LossTerms(config.importance_cap, config.kl_estimator, config.kl_level)
-        stats = update(engine, rows_to_train, config.per_device_train_batch_size, config.temperature, terms)
+        loss_kl_coefs = config.kl_coefs("loss", kl_coef.value)
+        rows_to_train = train_rows(rollout, advantages, row_weights, loss_kl_coefs, keep_all=config.entropy_coef > 0)
+        stats = update_epochs(
+            engine,
+            rows_to_train,
+            config.per_device_train_batch_size,
+            config.temperature,
+            config.loss_terms,
+            config.num_ppo_epochs,
+            config.num_mini_batches,
+            f"{config.seed}:{step}:{rank}",
+        )
         clock.lap("update_s")
-        counts = rollout_counts(rollout) | tensor_counts(rewards, kls, advantages, has_verdict) | update_counts(stats)
+        counts = rollout_counts(rollout) | tensor_counts(rewards, kls, advantages, has_verdict) | stats.counts
         metrics = merge(processes.gather(counts)) | stats.metrics() | {"train/kl_coef": kl_coef.value}
         kl_coef.update(metrics["kl/mean"])
         writer.log_step(step, metrics, clock)

@@ -5,11 +5,13 @@ from typing import Literal
 
 from rl.advantages import Baseline, FirstTurnReturn
 from rl.config import ConfigError, RolloutFlags, TrainFlags, at_least, flag, positive
-from rl.losses import KlLevel, Normalization
+from rl.losses import KlLevel, Normalization, RatioLevel
 from rl.rewards import ReturnForm, RewardForm
 from rl.scoring import Truncated
+from rl.update import ClipRange, LossTerms
 
 DEFAULT_GAMMA = 0.5
+DEFAULT_CLIP = 0.2
 
 
 @dataclass(kw_only=True)
@@ -57,6 +59,12 @@ class CocosConfig(RolloutFlags, TrainFlags):
     kl_estimator: Literal["k2", "k3"] = flag("k2", "With --kl_in loss: k2 is the reverse KL, k3 the forward.")
     kl_level: KlLevel = flag("sequence", "With --kl_in loss: of the whole completion, or summed over its tokens (biased).")
     kl_target: float = flag(0.0, "Steer --kl_coef towards this mean KL a sequence, in nats; 0: leave it as it is.")
+    num_ppo_epochs: int = flag(1, "Passes over each rollout; more than one, or mini-batches, train under a clipped ratio.")
+    num_mini_batches: int = flag(1, "Optimizer steps of a pass over the rollout.")
+    clip_low: float = flag(DEFAULT_CLIP, "The ratio to the policy before the rollout's first step is clipped below 1 - this.")
+    clip_high: float = flag(DEFAULT_CLIP, "And above 1 + this.")
+    ratio_level: RatioLevel = flag("sequence", "Ratios of whole completions, or token by token.")
+    entropy_coef: float = flag(0.0, "Reward the entropy of the distributions that tokens are drawn from; 0: don't.")
     temperature: float = flag(0.9, "Sampling temperature.")
     importance_cap: float = flag(
         0.0, "Weigh each token by min(trainer's / sampler's probability, this); 0: don't. Of use where gap/max is not small."
@@ -65,10 +73,16 @@ class CocosConfig(RolloutFlags, TrainFlags):
     def check(self) -> None:
         super().check()
         positive(temperature=self.temperature)
-        at_least(0, importance_cap=self.importance_cap, first_turn_weight=self.first_turn_weight)
+        at_least(
+            0,
+            importance_cap=self.importance_cap,
+            first_turn_weight=self.first_turn_weight,
+            entropy_coef=self.entropy_coef,
+        )
         self._check_tree()
         self._check_return()
         self._check_kl()
+        self._check_clip()
 
     def _check_tree(self) -> None:
         at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
@@ -117,6 +131,31 @@ class CocosConfig(RolloutFlags, TrainFlags):
                 "have no gradient that it could act on; raise --first_attempts, or add --kl_in loss"
             )
 
+    def _check_clip(self) -> None:
+        at_least(1, num_ppo_epochs=self.num_ppo_epochs, num_mini_batches=self.num_mini_batches)
+        positive(clip_low=self.clip_low, clip_high=self.clip_high)
+        if self.clip_low > 1:
+            raise ConfigError(f"--clip_low is {self.clip_low}: a ratio is never below 0; give at most 1")
+        if self.updates_per_step > 1:
+            return
+        defaults = {"clip_low": DEFAULT_CLIP, "clip_high": DEFAULT_CLIP, "ratio_level": "sequence"}
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
+                raise ConfigError(
+                    f"--{name} is {getattr(self, name)}: with one optimizer step a rollout there is no ratio to clip; raise "
+                    f"--num_ppo_epochs or --num_mini_batches, or drop --{name}"
+                )
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimizer steps on each rollout."""
+        return self.num_ppo_epochs * self.num_mini_batches
+
+    @property
+    def loss_terms(self) -> LossTerms:
+        clip = ClipRange(self.clip_low, self.clip_high, self.ratio_level) if self.updates_per_step > 1 else None
+        return LossTerms(self.importance_cap, self.entropy_coef, self.kl_estimator, self.kl_level, clip)
+
     def kl_coefs(self, place: Literal["reward", "loss"], kl_coef: float) -> list[float]:
         """Coefficients of the KL in the reward or in the loss, by turn; `kl_coef` is where --kl_coef has been steered to."""
         if place != self.kl_in:
@@ -137,6 +176,11 @@ class CocosConfig(RolloutFlags, TrainFlags):
         return self.global_batch_size // self.trajectories_per_problem
 
     def check_world(self, world_size: int) -> None:
+        if self.num_mini_batches > self.global_batch_size // world_size:
+            raise ConfigError(
+                f"--num_mini_batches is {self.num_mini_batches}: each of the {world_size} processes has --global_batch_size / "
+                f"{world_size} = {self.global_batch_size // world_size} trajectories to split; lower it"
+            )
         unit = world_size * self.trajectories_per_problem
         if self.global_batch_size % unit:
             raise ConfigError(

@@ -77,9 +77,7 @@ class TrainFlags(ModelFlags):
     ds3_gather_for_generation: bool = flag(
         True, "Under ZeRO stage 3 sample from a whole copy of the weights; false saves its memory and is many times slower."
     )
-    global_batch_size: int = flag(
-        128, "Completions that one optimizer step learns from, over all ranks (RL: last-turn attempts)."
-    )
+    global_batch_size: int = flag(128, "Completions that one step learns from, over all ranks (RL: last-turn attempts).")
     per_device_train_batch_size: int = flag(4, "Rows of one forward and backward pass.")
     local_rollout_forward_batch_size: int = flag(64, "Rows sampled together, and rows of a forward pass without gradients.")
     learning_rate: float = flag(1e-6, "Peak learning rate of AdamW.")
@@ -88,7 +86,7 @@ class TrainFlags(ModelFlags):
     weight_decay: float = flag(0.0, "Weight decay of matrices; vectors have none.")
     max_grad_norm: float = flag(1.0, "Gradients are clipped to this global norm.")
     num_train_epochs: float = flag(1.0, "Passes over the training data, unless --max_steps says otherwise.")
-    max_steps: int = flag(-1, "Optimizer steps; -1: as --num_train_epochs gives.")
+    max_steps: int = flag(-1, "Steps (RL: rollouts); -1: as --num_train_epochs gives.")
     save_steps: int = flag(500, "Write checkpoint-N every so many steps, and after the last.")
     report_to: Literal["tensorboard", "wandb", "none"] = flag("tensorboard", "Where metrics go besides metrics.jsonl.")
     wandb_run_name: str | None = flag(None, "Name of the run, in wandb and as TensorBoard's folder.")
@@ -122,7 +120,7 @@ class TrainFlags(ModelFlags):
         _known_schedule(self.lr_scheduler_type)
 
     def num_steps(self, num_rows: int, rows_per_step: int) -> int:
-        """Optimizer steps of the run."""
+        """Steps of the run; one of RL is a rollout with its updates."""
         if self.max_steps > 0:
             return self.max_steps
         return max(1, round(self.num_train_epochs * num_rows / rows_per_step))

@@ -14,7 +14,6 @@ import torch
 from rl.advantages import group_axis
 from rl.config import ConfigError
 from rl.trajectory import Rollout
-from rl.update import UpdateStats
 from sandbox.verdict import STATUSES
 
 logger = logging.getLogger(__name__)
@@ -151,12 +150,8 @@ def tensor_counts(
     return values
 
 
-def update_counts(stats: UpdateStats) -> dict[str, list[float]]:
-    return {"ratio": stats.ratios, "gap": stats.gaps}
-
-
 def merge(parts: list[dict[str, list[float]]]) -> dict[str, float]:
-    """Means over all ranks' numbers; of `ratio` and `gap` also the maximum, of `tokens/sampled` the sum."""
+    """Means over all ranks' numbers; of ratios and `gap` also the maximum, of `tokens/sampled` the sum."""
     metrics: dict[str, float] = {}
     for name in parts[0]:
         numbers = [number for part in parts for number in part[name]]
@@ -166,6 +161,8 @@ def merge(parts: list[dict[str, list[float]]]) -> dict[str, float]:
             metrics[name] = sum(numbers)
         elif name in ("ratio", "gap"):
             metrics[f"{name}/mean"], metrics[f"{name}/max"] = sum(numbers) / len(numbers), max(numbers)
+        elif name == "clip/ratio":
+            metrics[f"{name}_mean"], metrics[f"{name}_max"] = sum(numbers) / len(numbers), max(numbers)
         else:
             metrics[name] = sum(numbers) / len(numbers)
     return metrics

@@ -11,7 +11,7 @@ import torch
 from rl.losses import Normalization, row_weights
 from rl.rewards import RewardForm, test_reward
 from rl.trajectory import Attempt, Rollout
-from rl.update import TrainRow, reference_logprobs
+from rl.update import TrainRow, row_logprobs
 
 Truncated = Literal["keep", "mask", "penalize"]
 
@@ -34,8 +34,7 @@ def rollout_kls(
     Leaves the reference's token logprobs in the attempts.
     """
     everyone = [attempt for attempts in rollout.turns for attempt in attempts]
-    rows = [(a.prompt_ids, a.completion_ids) for a in everyone]
-    for attempt, logprobs in zip(everyone, reference_logprobs(reference, rows, batch_size, temperature, device)):
+    for attempt, logprobs in zip(everyone, row_logprobs(reference, everyone, batch_size, temperature, device)):
         attempt.ref_logprobs = logprobs
     return _per_turn(rollout, lambda attempt: sum(attempt.sampling_logprobs) - sum(attempt.ref_logprobs))
 
@@ -85,18 +84,23 @@ def loss_weights(
 
 
 def train_rows(
-    rollout: Rollout, advantages: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], kl_coefs: Sequence[float]
+    rollout: Rollout,
+    advantages: Sequence[torch.Tensor],
+    weights: Sequence[torch.Tensor],
+    kl_coefs: Sequence[float],
+    keep_all: bool = False,
 ) -> list[TrainRow]:
     """The attempts that carry a gradient. `kl_coefs` are those of a penalty in the loss, by turn.
 
-    Left out, which saves their forward and backward pass: attempts of weight 0 and, where there is no such penalty, those whose
-    advantage is exactly 0, such as groups of equal scores and lone first attempts. The first row stays in any case, so
-    that every step measures its importance ratio.
+    Left out, which saves their forward and backward pass: attempts of weight 0 and, where there is no such penalty and no other
+    term (`keep_all`), those whose advantage is exactly 0, such as groups of equal scores and lone first attempts. The first
+    row stays in any case, so that every step measures its importance ratio.
     """
     rows = []
     for turn, attempts in enumerate(rollout.turns):
         for attempt, advantage, weight in zip(attempts, advantages[turn].flatten().tolist(), weights[turn].flatten().tolist()):
-            if advantage * weight != 0 or kl_coefs[turn] * weight != 0 or not rows:
+            has_gradient = weight != 0 and (advantage != 0 or kl_coefs[turn] != 0 or keep_all)
+            if has_gradient or not rows:
                 rows.append(
                     TrainRow(
                         attempt.prompt_ids,

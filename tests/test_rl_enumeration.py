@@ -13,6 +13,7 @@ from toy_policy import (
     POLICY,
     REFERENCE,
     SHAPES,
+    Policy,
     estimate,
     gradient,
     objective,
@@ -22,7 +23,7 @@ from toy_policy import (
 )
 
 from rl.advantages import tree_advantages
-from rl.losses import kl_penalty, row_weights
+from rl.losses import clipped_policy_gradient_loss, kl_penalty, policy_ratios, row_weights
 
 
 def test_the_trees_are_all_there_is():
@@ -119,6 +120,27 @@ def test_dividing_by_each_attempts_own_length_is_biased():
     torch.testing.assert_close(gradients["constant"], exact / 3, atol=1e-10, rtol=0)
     cosine = torch.nn.functional.cosine_similarity(gradients["own_length"], exact, dim=0)
     assert cosine < 0.99
+
+
+def clipped_gradient(old: Policy, level: str, clip_low: float, clip_high: float) -> torch.Tensor:
+    """The expected ascent on first attempts of the clipped loss over samples of `old`, their pass rates as advantages."""
+    logprobs, old_logprobs = POLICY.tables()[0], old.tables()[0].detach()  # (Y, T)
+    ratios, mask = policy_ratios(logprobs, old_logprobs, MASK, level)
+    weights = old_logprobs.sum(-1).exp()
+    return -gradient(clipped_policy_gradient_loss(ratios, mask, rewards_of("pass_rate"), weights, clip_low, clip_high))
+
+
+@pytest.mark.parametrize("level", ["sequence", "token"])
+def test_the_first_step_under_a_clip_is_reinforce(level):
+    exact = gradient((POLICY.tables()[0].sum(-1).exp() * rewards_of("pass_rate")).sum())
+    torch.testing.assert_close(clipped_gradient(POLICY, level, 0.2, 0.2), exact, atol=1e-10, rtol=0)
+
+
+def test_off_policy_the_sequence_ratio_is_exact_without_a_clip_and_biased_with_one():
+    exact = gradient((POLICY.tables()[0].sum(-1).exp() * rewards_of("pass_rate")).sum())
+    torch.testing.assert_close(clipped_gradient(REFERENCE, "sequence", 1.0, 1e9), exact, atol=1e-10, rtol=0)
+    assert (clipped_gradient(REFERENCE, "sequence", 0.2, 0.2) - exact).norm() > 0.1 * exact.norm()
+    assert (clipped_gradient(REFERENCE, "token", 1.0, 1e9) - exact).norm() > 0.05 * exact.norm()
 
 
 def test_own_returns_leave_out_what_first_attempts_cause():

@@ -7,6 +7,7 @@ import pytest
 from rl.cocos_config import CocosConfig
 from rl.config import BoostConfig, ConfigError, EvaluateConfig
 from rl.flags import exit_on_bad_input, parse_flags, resolved
+from rl.update import ClipRange
 
 REQUIRED = ["--model_name_or_path", "some/model", "--train_data", "x.jsonl", "--output_dir", "out"]
 
@@ -40,6 +41,16 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--first_turn_kl_coef", 1], "--first_turn_kl_coef is 1.0 and --first_attempts 1: first attempts without a group"),
         (["--first_turn_kl_coef", -1, "--first_attempts", 2], "--first_turn_kl_coef is -1.0: it must be at least 0"),
         (["--first_turn_kl_coef", 1, "--first_attempts", 2, "--kl_target", 1], "it steers one coefficient for all turns"),
+        (
+            ["--clip_low", 0.1],
+            "--clip_low is 0.1: with one optimizer step a rollout there is no ratio to clip; raise --num_ppo",
+        ),
+        (["--clip_high", 0.3], "or drop --clip_high"),
+        (["--ratio_level", "token"], "--ratio_level is token: with one optimizer step"),
+        (["--clip_low", 1.5, "--num_ppo_epochs", 2], "--clip_low is 1.5: a ratio is never below 0"),
+        (["--clip_high", 0, "--num_ppo_epochs", 2], "--clip_high is 0.0: it must be greater than 0"),
+        (["--num_mini_batches", 0], "--num_mini_batches is 0: it must be at least 1"),
+        (["--entropy_coef", -1], "--entropy_coef is -1.0: it must be at least 0"),
         (["--gamma", "x"], "--gamma: invalid float value: 'x'"),
         (["--reward", "some"], "--reward: invalid choice: 'some'"),
         (["--temperature", 0], "--temperature is 0.0: it must be greater than 0"),
@@ -118,6 +129,16 @@ def test_coefficients_of_the_kl_by_turn():
     assert parse("--num_turns", 3).kl_coefs("loss", 0.02) == [0.0] * 3
     loss = parse("--kl_in", "loss", "--first_turn_kl_coef", 0.0)
     assert (loss.kl_coefs("loss", 0.02), loss.kl_coefs("reward", 0.02)) == ([0.0, 0.02], [0.0, 0.0])
+
+
+def test_more_steps_on_a_rollout_bring_a_clip():
+    assert parse().loss_terms.clip is None
+    config = parse("--num_ppo_epochs", 2, "--num_mini_batches", 3, "--clip_high", 0.3, "--ratio_level", "token")
+    assert config.updates_per_step == 6
+    assert config.loss_terms.clip == ClipRange(0.2, 0.3, "token")
+    assert parse("--num_mini_batches", 2).loss_terms.clip == ClipRange(0.2, 0.2, "sequence")
+    with pytest.raises(ConfigError, match=r"--num_mini_batches is 3: each of the 2 processes has .* 2 trajectories"):
+        parse("--num_mini_batches", 3, "--global_batch_size", 4).check_world(2)
 
 
 def test_number_of_steps():
