@@ -22,6 +22,7 @@ from rl.rewards import ReturnForm, expand_to_leaves, returns_by_turn
 
 FirstTurnReturn = Literal["full", "own"]
 Baseline = Literal["leave_one_out", "group_std", "batch_mean", "none"]
+GROUP_BASELINES = ("leave_one_out", "group_std")
 STD_EPSILON = 1e-4
 
 
@@ -93,7 +94,7 @@ def tree_advantages(
     advantages = []
     for turn in range(1, len(rewards) + 1):
         axis = group_axis(leaf_shape, turn)
-        needs_group = baseline in ("leave_one_out", "group_std")
+        needs_group = baseline in GROUP_BASELINES
         if axis is None and needs_group:
             advantages.append(torch.zeros_like(rewards[turn - 1]))
             continue

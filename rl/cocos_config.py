@@ -1,9 +1,9 @@
 """Flags of `train_cocos.py`: the tree of attempts, what it is scored by, and how the policy learns from it."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from rl.advantages import Baseline, FirstTurnReturn
+from rl.advantages import GROUP_BASELINES, Baseline, FirstTurnReturn
 from rl.config import ConfigError, RolloutFlags, TrainFlags, at_least, flag, positive
 from rl.losses import KlLevel, Normalization, RatioLevel
 from rl.rewards import ReturnForm, RewardForm
@@ -12,6 +12,7 @@ from rl.update import ClipRange, LossTerms
 
 DEFAULT_GAMMA = 0.5
 DEFAULT_CLIP = 0.2
+DEFAULT_RESAMPLING_ROUNDS = 2
 
 
 @dataclass(kw_only=True)
@@ -44,6 +45,13 @@ class CocosConfig(RolloutFlags, TrainFlags):
         "leave_one_out",
         "What a score is held against: the others of its group; group_std: mean and spread of its group (GRPO, biased); "
         "batch_mean: all others of its turn; none.",
+    )
+    drop_equal_groups: bool = flag(
+        False, "Drop problems that have no gradient but the KL's, and sample fresh ones in their place (biased as to the KL)."
+    )
+    max_resampling_rounds: int = flag(
+        DEFAULT_RESAMPLING_ROUNDS,
+        "With --drop_equal_groups: most rounds of fresh problems in a step; what is missing then stays so.",
     )
     truncated: Truncated = flag(
         "keep",
@@ -83,6 +91,7 @@ class CocosConfig(RolloutFlags, TrainFlags):
         self._check_return()
         self._check_kl()
         self._check_clip()
+        self._check_resampling()
 
     def _check_tree(self) -> None:
         at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
@@ -125,7 +134,7 @@ class CocosConfig(RolloutFlags, TrainFlags):
                 f"--kl_target is {self.kl_target} and --first_turn_kl_coef {self.first_turn_kl_coef}: it steers one "
                 "coefficient for all turns; drop one of the two"
             )
-        if self.kl_in == "reward" and self.first_attempts == 1 and self.baseline in ("leave_one_out", "group_std"):
+        if self.kl_in == "reward" and self.first_attempts == 1 and self.baseline in GROUP_BASELINES:
             raise ConfigError(
                 f"--first_turn_kl_coef is {self.first_turn_kl_coef} and --first_attempts 1: first attempts without a group "
                 "have no gradient that it could act on; raise --first_attempts, or add --kl_in loss"
@@ -145,6 +154,30 @@ class CocosConfig(RolloutFlags, TrainFlags):
                     f"--{name} is {getattr(self, name)}: with one optimizer step a rollout there is no ratio to clip; raise "
                     f"--num_ppo_epochs or --num_mini_batches, or drop --{name}"
                 )
+
+    def _check_resampling(self) -> None:
+        at_least(0, max_resampling_rounds=self.max_resampling_rounds)
+        if not self.drop_equal_groups and self.max_resampling_rounds != DEFAULT_RESAMPLING_ROUNDS:
+            raise ConfigError(
+                f"--max_resampling_rounds is {self.max_resampling_rounds}: nothing is resampled where nothing is dropped; add "
+                "--drop_equal_groups, or drop it"
+            )
+        if self.drop_equal_groups and self.baseline not in GROUP_BASELINES:
+            raise ConfigError(
+                f"--drop_equal_groups with --baseline {self.baseline}: there groups of equal rewards have a gradient too; use "
+                "--baseline leave_one_out, or don't drop"
+            )
+
+    @property
+    def score_flags(self) -> dict[str, Any]:
+        """What `tree_advantages` scores by."""
+        names = ("gamma", "return_form", "improvement_bonus", "first_turn_return", "baseline")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def max_rounds(self) -> int:
+        """Rounds of sampling in a step, the first included."""
+        return 1 + self.max_resampling_rounds if self.drop_equal_groups else 1
 
     @property
     def updates_per_step(self) -> int:

@@ -3,40 +3,40 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import mean
 from typing import Any
 
-from rl.update import LossTerms, TrainRow, UpdateStats, row_logprobs, update
+from rl.update import TrainRow, UpdateStats, row_logprobs, update
 
 
-def update_epochs(
-    engine: Any,
-    rows: Sequence[TrainRow],
-    micro_batch_size: int,
-    temperature: float,
-    terms: LossTerms,
-    num_epochs: int,
-    num_mini_batches: int,
-    seed: str,
-) -> UpdateStats:
-    """`num_epochs` passes over this rank's rows, each in `num_mini_batches` optimizer steps; one plain `update` without a clip.
+def update_epochs(engine: Any, rows: Sequence[TrainRow], flags: Any, seed: str) -> UpdateStats:
+    """Passes over this rank's rows, each of several optimizer steps; one plain `update` where there is no clip.
 
     Old logprobs are the trainer's own, so that the first ratios are 1 whatever the sampler's arithmetic. Every rank takes as
     many steps as the others, however few rows it has.
+    `flags` has num_ppo_epochs, num_mini_batches, loss_terms, per_device_train_batch_size and temperature.
     """
-    if terms.clip is None:
-        return update(engine, rows, micro_batch_size, temperature, terms)
-    steps: list[list[UpdateStats]] = []
+    step = partial(
+        update,
+        engine,
+        micro_batch_size=flags.per_device_train_batch_size,
+        temperature=flags.temperature,
+        terms=flags.loss_terms,
+    )
+    if flags.loss_terms.clip is None:
+        return step(rows)
     # A mini-batch is one of so many random parts: its rows weigh so many times as much, to stand for the whole in expectation.
-    rows = [replace(row, weight=row.weight * num_mini_batches) for row in rows]
-    for epoch in range(num_epochs):
-        batches = split_rows(rows, num_mini_batches, f"{seed}:{epoch}")
+    rows = [replace(row, weight=row.weight * flags.num_mini_batches) for row in rows]
+    stats: list[list[UpdateStats]] = []
+    for epoch in range(flags.num_ppo_epochs):
+        batches = split_rows(rows, flags.num_mini_batches, f"{seed}:{epoch}")
         if epoch == 0:
             # Per mini-batch: the first one's forward then repeats this one to the bit.
-            batches = [_with_old_logprobs(engine, batch, micro_batch_size, temperature) for batch in batches]
+            batches = [_with_old_logprobs(engine, batch, flags) for batch in batches]
             rows = [row for batch in batches for row in batch]
-        steps.append([update(engine, batch, micro_batch_size, temperature, terms) for batch in batches])
-    return _summary(steps)
+        stats.append([step(batch) for batch in batches])
+    return _summary(stats)
 
 
 def split_rows(rows: Sequence[TrainRow], num_parts: int, seed: str) -> list[list[TrainRow]]:
@@ -49,8 +49,8 @@ def split_rows(rows: Sequence[TrainRow], num_parts: int, seed: str) -> list[list
     return split
 
 
-def _with_old_logprobs(engine: Any, rows: Sequence[TrainRow], micro_batch_size: int, temperature: float) -> list[TrainRow]:
-    logprobs = row_logprobs(engine.module, rows, micro_batch_size, temperature, engine.device)
+def _with_old_logprobs(engine: Any, rows: Sequence[TrainRow], flags: Any) -> list[TrainRow]:
+    logprobs = row_logprobs(engine.module, rows, flags.per_device_train_batch_size, flags.temperature, engine.device)
     return [replace(row, old_logprobs=old) for row, old in zip(rows, logprobs)]
 
 

@@ -4,7 +4,7 @@ Shapes: lists hold one tensor a turn, each (P, b_1, ..., b_turn) in float64 on t
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -14,6 +14,7 @@ from rl.trajectory import Attempt, Rollout
 from rl.update import TrainRow, row_logprobs
 
 Truncated = Literal["keep", "mask", "penalize"]
+ROUNDING = 1e-9  # an advantage below this is what is left of equal scores
 
 
 def rollout_rewards(rollout: Rollout, form: RewardForm) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -58,6 +59,21 @@ def score_penalties(
     would gain by a lowered r1.
     """
     return [coef * kl + truncation_penalty * cut.double() for coef, kl, cut in zip(kl_coefs, kls, _is_truncated(rollout))]
+
+
+def informative_problems(rollout: Rollout, flags: Any, advantages_of: Callable[..., list[torch.Tensor]]) -> list[bool]:
+    """Which problems have an advantage that is not the KL's alone. Waits for the sandbox.
+
+    Groups of equal rewards are not enough to tell: of first attempts that are all wrong, one may have right corrections only
+    and another wrong ones only; then first attempts learn. So `advantages_of` decides, which is the run's `tree_advantages`.
+    `flags` has reward, truncated and truncation_penalty.
+    """
+    rewards, has_verdict = rollout_rewards(rollout, flags.reward)
+    is_trained = trained_attempts(rollout, has_verdict, flags.truncated)
+    penalties = score_penalties(rollout, rewards, [0.0] * len(rewards), flags.truncation_penalty)
+    advantages = advantages_of(rewards, penalties, is_trained)
+    largest = torch.stack([a.abs().flatten(1).amax(-1) for a in advantages]).amax(0)  # (P,)
+    return (largest > ROUNDING).tolist()
 
 
 def attempt_counts(rollout: Rollout, is_trained: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -51,6 +51,12 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--clip_high", 0, "--num_ppo_epochs", 2], "--clip_high is 0.0: it must be greater than 0"),
         (["--num_mini_batches", 0], "--num_mini_batches is 0: it must be at least 1"),
         (["--entropy_coef", -1], "--entropy_coef is -1.0: it must be at least 0"),
+        (["--max_resampling_rounds", 3], "--max_resampling_rounds is 3: nothing is resampled where nothing is dropped; add"),
+        (["--max_resampling_rounds", -1, "--drop_equal_groups"], "--max_resampling_rounds is -1: it must be at least 0"),
+        (
+            ["--drop_equal_groups", "--baseline", "batch_mean"],
+            "--drop_equal_groups with --baseline batch_mean: there groups of",
+        ),
         (["--gamma", "x"], "--gamma: invalid float value: 'x'"),
         (["--reward", "some"], "--reward: invalid choice: 'some'"),
         (["--temperature", 0], "--temperature is 0.0: it must be greater than 0"),
@@ -139,6 +145,12 @@ def test_more_steps_on_a_rollout_bring_a_clip():
     assert parse("--num_mini_batches", 2).loss_terms.clip == ClipRange(0.2, 0.2, "sequence")
     with pytest.raises(ConfigError, match=r"--num_mini_batches is 3: each of the 2 processes has .* 2 trajectories"):
         parse("--num_mini_batches", 3, "--global_batch_size", 4).check_world(2)
+
+
+def test_rounds_of_a_step():
+    assert parse().max_rounds == 1
+    assert parse("--drop_equal_groups").max_rounds == 3
+    assert parse("--drop_equal_groups", "--max_resampling_rounds", 0).max_rounds == 1
 
 
 def test_number_of_steps():

@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -65,10 +66,21 @@ def rows(model):
     return [replace(row, sampling_logprobs=[x - 0.1 for x in own]) for row, own in zip(bare, logprobs)]
 
 
+def flags(terms, num_epochs, num_mini_batches):
+    return SimpleNamespace(
+        loss_terms=terms,
+        num_ppo_epochs=num_epochs,
+        num_mini_batches=num_mini_batches,
+        per_device_train_batch_size=2,
+        temperature=0.9,
+    )
+
+
 def steps(model, terms, num_epochs, num_mini_batches, learning_rate=0.0, made=None):
     engine = PlainEngine(model, learning_rate)
-    stats = update_epochs(engine, made or rows(model), 2, 0.9, terms, num_epochs, num_mini_batches, "seed")
-    return engine, stats
+    return engine, update_epochs(
+        engine, rows(model) if made is None else made, flags(terms, num_epochs, num_mini_batches), "seed"
+    )
 
 
 def test_parts_are_a_partition_and_every_row_is_in_each_as_often():
@@ -124,8 +136,7 @@ def test_later_epochs_see_ratios_and_clips(tiny_model):
 
 
 def test_a_rank_without_rows_takes_the_same_steps(tiny_model):
-    engine = PlainEngine(tiny_model, 0.1)
-    stats = update_epochs(engine, [], 2, 0.9, CLIP, 2, 2, "seed")
+    engine, stats = steps(tiny_model, CLIP, 2, 2, learning_rate=0.1, made=[])
     assert len(engine.gradients) == 4
     assert not any(gradient.any() for gradient in engine.gradients)
     assert stats.loss == 0
