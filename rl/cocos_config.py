@@ -72,7 +72,10 @@ class CocosConfig(RolloutFlags, TrainFlags):
     clip_low: float = flag(DEFAULT_CLIP, "The ratio to the policy before the rollout's first step is clipped below 1 - this.")
     clip_high: float = flag(DEFAULT_CLIP, "And above 1 + this.")
     ratio_level: RatioLevel = flag("sequence", "Ratios of whole completions, or token by token.")
-    entropy_coef: float = flag(0.0, "Reward the entropy of the distributions that tokens are drawn from; 0: don't.")
+    entropy_coef: float = flag(
+        0.0,
+        "Reward the entropies of the distributions that tokens are drawn from (biased: not what they lead to); 0: don't.",
+    )
     temperature: float = flag(0.9, "Sampling temperature.")
     importance_cap: float = flag(
         0.0, "Weigh each token by min(trainer's / sampler's probability, this); 0: don't. Of use where gap/max is not small."
@@ -108,6 +111,12 @@ class CocosConfig(RolloutFlags, TrainFlags):
             raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
         if self.return_form == "sum" and self.gamma != DEFAULT_GAMMA:
             raise ConfigError(f"--gamma is {self.gamma}: it acts with --return_form accumulated only; drop one of the two")
+        corrections_alone = self.num_turns == 2 and self.first_attempts == 1 and self.baseline in GROUP_BASELINES
+        if self.return_form == "sum" and (self.num_turns == 1 or corrections_alone):
+            raise ConfigError(
+                f"--return_form is sum with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}: where one "
+                "turn alone has a gradient both forms score it by its own reward; raise --first_attempts, or drop it"
+            )
         if self.improvement_bonus and self.num_turns == 1:
             raise ConfigError(
                 f"--improvement_bonus is {self.improvement_bonus} and --num_turns 1: there is nothing to improve on; drop one"
@@ -209,14 +218,14 @@ class CocosConfig(RolloutFlags, TrainFlags):
         return self.global_batch_size // self.trajectories_per_problem
 
     def check_world(self, world_size: int) -> None:
-        if self.num_mini_batches > self.global_batch_size // world_size:
-            raise ConfigError(
-                f"--num_mini_batches is {self.num_mini_batches}: each of the {world_size} processes has --global_batch_size / "
-                f"{world_size} = {self.global_batch_size // world_size} trajectories to split; lower it"
-            )
         unit = world_size * self.trajectories_per_problem
         if self.global_batch_size % unit:
             raise ConfigError(
                 f"--global_batch_size is {self.global_batch_size}: it must be a multiple of {unit} "
                 f"({world_size} processes x {self.trajectories_per_problem} trajectories of a problem)"
+            )
+        if self.num_mini_batches > self.global_batch_size // world_size:
+            raise ConfigError(
+                f"--num_mini_batches is {self.num_mini_batches}: each of the {world_size} processes has --global_batch_size / "
+                f"{world_size} = {self.global_batch_size // world_size} trajectories to split; lower it"
             )

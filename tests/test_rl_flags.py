@@ -30,6 +30,8 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--gama=0.5"], "unknown flag --gama=0.5; did you mean --gamma?"),
         (["--zzzzzz", 1], "unknown flag --zzzzzz; --help lists them all"),
         (["--gamma", 2], "--gamma is 2.0: a discount lies between 0 and 1"),
+        (["--return_form", "sum"], "--return_form is sum with --first_attempts 1 and --num_turns 2: where one turn alone"),
+        (["--return_form", "sum", "--first_attempts", 2, "--num_turns", 1], "--return_form is sum with --first_attempts 2"),
         (["--return_form", "sum", "--gamma", 0.2], "--gamma is 0.2: it acts with --return_form accumulated only"),
         (["--improvement_bonus", 1, "--num_turns", 1, "--first_attempts", 2], "--improvement_bonus is 1.0 and --num_turns 1"),
         (["--improvement_bonus", -1], "--improvement_bonus is -1.0: it must be at least 0"),
@@ -144,7 +146,7 @@ def test_more_steps_on_a_rollout_bring_a_clip():
     assert config.loss_terms.clip == ClipRange(0.2, 0.3, "token")
     assert parse("--num_mini_batches", 2).loss_terms.clip == ClipRange(0.2, 0.2, "sequence")
     with pytest.raises(ConfigError, match=r"--num_mini_batches is 3: each of the 2 processes has .* 2 trajectories"):
-        parse("--num_mini_batches", 3, "--global_batch_size", 4).check_world(2)
+        parse("--num_mini_batches", 3, "--global_batch_size", 4, "--rloo_k", 2).check_world(2)
 
 
 def test_rounds_of_a_step():

@@ -234,3 +234,25 @@ def test_a_step_without_anything_to_teach_still_takes_place(tiny_model_dir, file
     assert "kl/mean" not in row
     assert row["tokens/sampled"] > 0
     assert distance(tmp_path / "run" / "checkpoint-1", tiny_model_dir) == 0
+
+
+def test_returns_and_normalisers_reach_the_loss(one_process_run, boosted, files, tmp_path):
+    """The same samples as another run's: r2 + 2 (r2 - r1) is 3 r2 among siblings, and a constant divides the loss."""
+    common = {"first_attempts": 2, "max_steps": 1}
+    scaled = {"return_form": "sum", "improvement_bonus": 2.0, **common}
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "scaled", **scaled))
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "constant", loss_normalization="constant", **common))
+    plain, scaled, constant = (metrics_of(run)[0] for run in (one_process_run, tmp_path / "scaled", tmp_path / "constant"))
+    assert scaled["advantage/abs_turn2"] == pytest.approx(3 * plain["advantage/abs_turn2"], rel=1e-3)
+    assert scaled["advantage/abs_turn1"] > plain["advantage/abs_turn1"]
+    assert constant["train/loss"] == pytest.approx(plain["train/loss"] / 24, rel=1e-3)  # --max_new_tokens
+
+
+def test_masked_attempts_have_no_gradient(boosted, files, tmp_path):
+    """At a limit of one token every attempt is cut."""
+    flags = {"truncated": "mask", "max_new_tokens": 1, "max_steps": 1}
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "run", **flags))
+    (row,) = metrics_of(tmp_path / "run")
+    assert row["finish/length_turn2"] == 1
+    assert (row["train/loss"], row["train/grad_norm"]) == (0, 0)
+    assert "advantage/abs_turn2" not in row
