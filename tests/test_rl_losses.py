@@ -105,10 +105,10 @@ def test_clipped_loss_refuses_mismatched_shapes():
 
 
 def test_where_the_clip_binds():
-    ratios = torch.tensor([[0.5, 1.0, 1.5], [0.5, 1.0, 1.5], [0.5, 1.0, 1.5]])
+    ratios = torch.tensor([0.5, 0.7, 1.0, 1.3, 1.5]).expand(3, 5)
     is_low, is_high = where_clip_binds(ratios, torch.tensor([1.0, -1.0, 0.0]), 0.4, 0.2)
-    assert is_high.tolist() == [[False, False, True], [False] * 3, [False] * 3]
-    assert is_low.tolist() == [[False] * 3, [True, False, False], [False] * 3]
+    assert is_high.tolist() == [[False, False, False, True, True], [False] * 5, [False] * 5]
+    assert is_low.tolist() == [[False] * 5, [True, False, False, False, False], [False] * 5]
 
 
 def test_entropies_by_hand():
