@@ -82,7 +82,8 @@ def train(
     weights = SamplingWeights(engine, config.ds3_gather_for_generation)
     for step in tqdm(range(1, num_steps + 1), desc="boost", disable=None if processes.is_main else True):
         clock = Clock()
-        batch = [pairs[i] for i in order.step(step, config.global_batch_size, processes.rank, processes.world_size)]
+        rows = order.take((step - 1) * config.global_batch_size, config.global_batch_size)
+        batch = [pairs[row] for row in rows[processes.rank :: processes.world_size]]
         num_tokens = sum(processes.gather(sum(len(pair.completion_ids) for pair in batch)))
         stats = update(engine, boost_rows(batch, num_tokens), config.per_device_train_batch_size)
         clock.lap("update_s")

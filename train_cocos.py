@@ -2,12 +2,13 @@
 
     torchrun --nproc_per_node 2 train_cocos.py --model_name_or_path M --train_data F --output_dir D --rloo_k 4
 
-Left out on purpose: a value model, clipped ratios (one optimizer step follows every rollout, so the policy is the sampling
-policy), and top-k or top-p sampling.
+Left out on purpose: a value model, and top-k or top-p sampling. A ratio to an older policy, and its clip, come in only where a
+rollout is used for more than one optimizer step.
 """
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,15 +20,27 @@ from data.problem import Problem, read_problems
 from launch.processes import Processes, start_processes, stop_processes
 from launch.zero import SamplingWeights, ZeroConfigError, build_engine, build_reference, load_zero_config
 from rl.advantages import tree_advantages
-from rl.config import CocosConfig
+from rl.cocos_config import CocosConfig
+from rl.completion import Seed
 from rl.evaluation import evaluate, summarize
 from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
 from rl.kl_control import KlCoefficient
-from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts, update_counts
+from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts
+from rl.ppo import update_epochs
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
+from rl.resampling import ProblemSource
 from rl.rollout import Collector, build_collector
-from rl.scoring import num_judged, rollout_kls, rollout_rewards, train_rows
-from rl.update import LossTerms, update
+from rl.scoring import (
+    attempt_counts,
+    informative_problems,
+    loss_weights,
+    rollout_kls,
+    rollout_rewards,
+    score_penalties,
+    train_rows,
+    trained_attempts,
+)
+from rl.trajectory import Rollout
 
 logger = logging.getLogger("train_cocos")
 
@@ -70,55 +83,50 @@ def train(
     eval_problems: list[Problem],
 ) -> None:
     """Sample, run the tests, reward, KL, baseline, update, log, evaluate, save."""
-    rank, world_size, device = processes.rank, processes.world_size, processes.device
+    device = processes.device
     num_steps = config.num_steps(len(problems), config.problems_per_step)
-    order = ShuffledOrder(len(problems), config.seed)
     model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
-    engine = build_engine(model, zero_config, config, num_steps)
+    engine = build_engine(model, zero_config, config, num_steps * config.updates_per_step)
     model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
     reference = build_reference(model, zero_config, device)
     kl_coef = KlCoefficient(config.kl_coef, config.kl_target)
     weights = SamplingWeights(engine, config.ds3_gather_for_generation)
+    advantages_of = partial(tree_advantages, **config.score_flags, over_ranks=processes.add)
+    is_informative = partial(informative_problems, flags=config, advantages_of=advantages_of)
+
+    def collect(rows: list[int], seeds: list[Seed]) -> Rollout:
+        with weights.sampling() as policy:  # all ranks enter, those with no problem in this round too
+            if not rows:
+                return Rollout([], config.branching, [[] for _ in config.branching])
+            return collector.collect(policy, [problems[row] for row in rows], config.branching, config.temperature, seeds)
+
+    order = ShuffledOrder(len(problems), config.seed)
+    source = ProblemSource(collect, is_informative, order, config, processes)
     for step in tqdm(range(1, num_steps + 1), desc="cocos", disable=None if processes.is_main else True):
         clock = Clock()
-        rows = order.step(step, config.problems_per_step, rank, world_size)
-        seeds = [(config.seed, step, rank + world_size * i) for i in range(len(rows))]
-        step_problems = [problems[row] for row in rows]
-        with weights.sampling() as policy:
-            rollout = collector.collect(policy, step_problems, config.branching, config.temperature, seeds)
+        drawn = source.draw(step)
+        rollout = drawn.kept
         clock.lap("sample_s")
         kls = rollout_kls(rollout, reference, config.local_rollout_forward_batch_size, config.temperature, device)
         clock.lap("kl_s")
         rewards, has_verdict = rollout_rewards(rollout, config.reward)  # waits for the sandbox
         clock.lap("reward_s")
-        advantages = tree_advantages(
-            rewards,
-            kls,
-            has_verdict,
-            gamma=config.gamma,
-            kl_coef=kl_coef.value if config.kl_in == "reward" else 0.0,
-            first_turn_return=config.first_turn_return,
-            baseline=config.baseline,
-            over_ranks=processes.add,
+        is_trained = trained_attempts(rollout, has_verdict, config.truncated)
+        penalties = score_penalties(rollout, kls, config.kl_coefs("reward", kl_coef.value), config.truncation_penalty)
+        advantages = advantages_of(rewards, penalties, is_trained)
+        totals = processes.add(attempt_counts(rollout, is_trained))
+        row_weights = loss_weights(
+            rollout, is_trained, totals, config.loss_normalization, config.max_new_tokens, config.first_turn_weight
         )
-        normalizers = [sum(counts) for counts in zip(*processes.gather(num_judged(has_verdict)))]
-        kl_loss_coef = kl_coef.value if config.kl_in == "loss" else 0.0
-        rows_to_train = train_rows(
-            rollout,
-            advantages,
-            has_verdict,
-            normalizers,
-            first_turn_weight=config.first_turn_weight,
-            keep_all=kl_loss_coef > 0,
-        )
-        terms = LossTerms(config.importance_cap, kl_loss_coef, config.kl_estimator, config.kl_level)
-        stats = update(engine, rows_to_train, config.per_device_train_batch_size, config.temperature, terms)
+        loss_kl_coefs = config.kl_coefs("loss", kl_coef.value)
+        rows_to_train = train_rows(rollout, advantages, row_weights, loss_kl_coefs, keep_all=config.entropy_coef > 0)
+        stats = update_epochs(engine, rows_to_train, config, f"{config.seed}:{step}:{processes.rank}")
         clock.lap("update_s")
-        counts = rollout_counts(rollout) | tensor_counts(rewards, kls, advantages, has_verdict) | update_counts(stats)
-        metrics = merge(processes.gather(counts)) | stats.metrics() | {"train/kl_coef": kl_coef.value}
-        kl_coef.update(metrics["kl/mean"])
+        counts = rollout_counts(drawn.sampled, config.reward) | tensor_counts(kls, advantages, is_trained) | stats.counts
+        metrics = merge(processes.gather(counts)) | stats.metrics() | drawn.metrics() | {"train/kl_coef": kl_coef.value}
+        kl_coef.update(metrics.get("kl/mean"))
         writer.log_step(step, metrics, clock)
-        writer.save_samples(step, processes.gather(rollout.records()))
+        writer.save_samples(step, processes.gather(drawn.sampled.records()))
         if eval_problems and config.is_evaluation_step(step, num_steps):
             with weights.sampling() as policy:
                 records = evaluate(collector, policy, eval_problems, processes, num_turns=config.eval_num_turns)

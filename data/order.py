@@ -6,7 +6,8 @@ import random
 class ShuffledOrder:
     """Row numbers of the endless sequence of shuffled epochs, by position.
 
-    A function of (num_rows, seed, position) alone: a resumed run and a run with other ranks see the same data.
+    A function of (num_rows, seed, position) alone: a resumed run and a run with other ranks see the same data. How far a run
+    has come is its own to keep.
     """
 
     def __init__(self, num_rows: int, seed: int):
@@ -15,10 +16,9 @@ class ShuffledOrder:
         self._num_rows, self._seed = num_rows, seed
         self._cached: tuple[int, list[int]] = (-1, [])
 
-    def step(self, step: int, rows_per_step: int, rank: int = 0, world_size: int = 1) -> list[int]:
-        """Row numbers of this rank's share of `step` (from 1): every world_size-th row of the step's stretch."""
-        start = (step - 1) * rows_per_step
-        return [self._row(position) for position in range(start + rank, start + rows_per_step, world_size)]
+    def take(self, position: int, count: int) -> list[int]:
+        """Row numbers of `count` places from `position` (from 0) on."""
+        return [self._row(place) for place in range(position, position + count)]
 
     def _row(self, position: int) -> int:
         epoch, index = divmod(position, self._num_rows)

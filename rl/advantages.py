@@ -1,6 +1,6 @@
 """Leave-one-out advantages on a tree of attempts (RLOO: Ahmadian et al., arXiv 2402.14740; Kool et al., 2019). Pure functions.
 
-An attempt's score is everything it causes: the accumulated return of the trajectories below it minus the KL penalty of
+An attempt's score is everything it causes: the return of the trajectories below it minus the penalties (KL, length) of
 itself and of what follows. Its baseline is the mean score of the other attempts of its group, which are drawn
 independently of it given the context that they share, so the gradient estimate stays unbiased.
 
@@ -12,15 +12,17 @@ corrections of a group alike, has no effect.
 Shapes: `P` problems, then one axis a turn: `M` first attempts, `K` corrections of each, 1 for every later turn.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 
-from rl.rewards import accumulated_returns, expand_to_leaves
+from rl.rewards import ReturnForm, expand_to_leaves, returns_by_turn
 
 FirstTurnReturn = Literal["full", "own"]
 Baseline = Literal["leave_one_out", "group_std", "batch_mean", "none"]
+GROUP_BASELINES = ("leave_one_out", "group_std")
 STD_EPSILON = 1e-4
 
 
@@ -65,48 +67,52 @@ def batch_centered(
 
 def tree_advantages(
     rewards: Sequence[torch.Tensor],
-    kls: Sequence[torch.Tensor],
-    has_verdict: Sequence[torch.Tensor],
+    penalties: Sequence[torch.Tensor],
+    is_valid: Sequence[torch.Tensor],
     *,
     gamma: float,
-    kl_coef: float,
+    return_form: ReturnForm = "accumulated",
+    improvement_bonus: float = 0.0,
     first_turn_return: FirstTurnReturn = "full",
     baseline: Baseline = "leave_one_out",
     over_ranks: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
 ) -> list[torch.Tensor]:
     """Advantages of every attempt of every turn.
 
-    Shapes: `rewards[t]`, `kls[t]` (sequence-level log pi - log pi_ref of the sampled tokens) and `has_verdict[t]` (bool)
-    are (P, b_1, ..., b_{t+1}), and so are the results.
-    `first_turn_return`: `full` scores a first attempt by all it causes; `own` by its own reward and KL alone.
+    Shapes: `rewards[t]`, `penalties[t]` and `is_valid[t]` (bool) are (P, b_1, ..., b_{t+1}), and so are the results.
+    `penalties` are in units of reward: an attempt's own, for example kl_coef * (log pi - log pi_ref) of its tokens.
+    `is_valid`: False where there is no verdict or the attempt is left out; it leaves its group before the baseline is taken.
+    `gamma`, `return_form`, `improvement_bonus`: see `rl.rewards.returns_by_turn`.
+    `first_turn_return`: `full` scores a first attempt by all it causes; `own` by its own reward and penalty alone.
     `baseline`: `leave_one_out`; `group_std` and `batch_mean` as the functions of this module; `none` subtracts nothing.
     `over_ranks` adds a tensor over ranks, for `batch_mean`.
     """
     leaf_shape = rewards[-1].shape
-    # A missing reward stands as 0 only where it is the same for a whole group and cancels; is_valid masks the rest.
-    returns = accumulated_returns([r.where(v, 0.0) for r, v in zip(rewards, has_verdict)], gamma)
+    # A missing reward stands as 0 only where it is the same for a whole group and cancels; the masks below take out the rest.
+    known = [reward.where(valid, 0.0) for reward, valid in zip(rewards, is_valid)]
+    returns = returns_by_turn(known, return_form, gamma, improvement_bonus)
     advantages = []
     for turn in range(1, len(rewards) + 1):
         axis = group_axis(leaf_shape, turn)
-        needs_group = baseline in ("leave_one_out", "group_std")
+        needs_group = baseline in GROUP_BASELINES
         if axis is None and needs_group:
             advantages.append(torch.zeros_like(rewards[turn - 1]))
             continue
         if turn == 1 and first_turn_return == "own":
-            scores, is_valid = rewards[0] - kl_coef * kls[0], has_verdict[0]
+            scores, is_scored = rewards[0] - penalties[0], is_valid[0]
         else:
-            penalty = sum(expand_to_leaves(kl, leaf_shape) for kl in kls[turn - 1 :])
+            penalty = sum(expand_to_leaves(own, leaf_shape) for own in penalties[turn - 1 :])
             # Within a group what lies above its axis is the same for all and cancels, a missing verdict included.
-            judged = has_verdict[axis - 1 if needs_group else 0 :]
-            is_path_valid = torch.stack([expand_to_leaves(v, leaf_shape) for v in judged]).all(0)
-            scores, is_valid = _mean_below(returns - kl_coef * penalty, is_path_valid, turn)
+            needed = is_valid[axis - 1 if needs_group else 0 :]
+            is_path_valid = torch.stack([expand_to_leaves(valid, leaf_shape) for valid in needed]).all(0)
+            scores, is_scored = _mean_below(returns[turn - 1] - penalty, is_path_valid, turn)
         if baseline == "none":
-            advantages.append(scores.where(is_valid, 0.0))
+            advantages.append(scores.where(is_scored, 0.0))
         elif baseline == "batch_mean":
-            advantages.append(batch_centered(scores, is_valid, over_ranks))
+            advantages.append(batch_centered(scores, is_scored, over_ranks))
         else:
             relative = leave_one_out if baseline == "leave_one_out" else group_standardized
-            advantages.append(relative(scores.movedim(axis, -1), is_valid.movedim(axis, -1)).movedim(-1, axis))
+            advantages.append(relative(scores.movedim(axis, -1), is_scored.movedim(axis, -1)).movedim(-1, axis))
     return advantages
 
 
@@ -117,7 +123,7 @@ def group_axis(leaf_shape: Sequence[int], turn: int) -> int | None:
 
 def _mean_below(values: torch.Tensor, is_valid: torch.Tensor, turn: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean over the valid trajectories below each attempt of `turn`, and whether there is any."""
-    nodes = values.shape[: turn + 1]
-    values, is_valid = values.reshape(*nodes, -1), is_valid.reshape(*nodes, -1)
+    nodes, num_below = values.shape[: turn + 1], math.prod(values.shape[turn + 1 :])  # no -1: there may be no problems at all
+    values, is_valid = values.reshape(*nodes, num_below), is_valid.reshape(*nodes, num_below)
     num_valid = is_valid.sum(-1)
     return values.where(is_valid, 0.0).sum(-1) / num_valid.clamp(min=1), num_valid > 0

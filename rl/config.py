@@ -1,15 +1,13 @@
-"""Flags of the three scripts: one dataclass each, parsed from a preset and the command line, checked before a model loads.
+"""Flags of the scripts: one dataclass each, parsed from a preset and the command line, checked before a model loads.
 
-Nothing assigns to a config after parsing; what follows from the flags is a property.
+Nothing assigns to a config after parsing; what follows from the flags is a property. Those of `train_cocos.py` are in
+`rl.cocos_config`.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rl.advantages import Baseline, FirstTurnReturn
-from rl.losses import KlLevel
-from rl.rewards import RewardForm
 from rl.sampling import SamplerName
 
 
@@ -42,7 +40,7 @@ class ModelFlags:
             raise ConfigError(f"--model_name_or_path {path} does not exist; give a Hugging Face model folder or a hub name")
         if Path(self.output_dir).is_file():
             raise ConfigError(f"--output_dir {self.output_dir} is a file; give a folder")
-        _at_least(0, seed=self.seed)
+        at_least(0, seed=self.seed)
         _installed_attention(self.attn_implementation)
 
 
@@ -62,9 +60,9 @@ class RolloutFlags:
 
     def check(self) -> None:
         super().check()
-        _at_least(1, max_new_tokens=self.max_new_tokens, sandbox_workers=self.sandbox_workers)
-        _at_least(64, sandbox_memory_mb=self.sandbox_memory_mb)
-        _positive(test_timeout_s=self.test_timeout_s)
+        at_least(1, max_new_tokens=self.max_new_tokens, sandbox_workers=self.sandbox_workers)
+        at_least(64, sandbox_memory_mb=self.sandbox_memory_mb)
+        positive(test_timeout_s=self.test_timeout_s)
 
 
 @dataclass(kw_only=True)
@@ -79,9 +77,7 @@ class TrainFlags(ModelFlags):
     ds3_gather_for_generation: bool = flag(
         True, "Under ZeRO stage 3 sample from a whole copy of the weights; false saves its memory and is many times slower."
     )
-    global_batch_size: int = flag(
-        128, "Completions that one optimizer step learns from, over all ranks (RL: last-turn attempts)."
-    )
+    global_batch_size: int = flag(128, "Completions that one step learns from, over all ranks (RL: last-turn attempts).")
     per_device_train_batch_size: int = flag(4, "Rows of one forward and backward pass.")
     local_rollout_forward_batch_size: int = flag(64, "Rows sampled together, and rows of a forward pass without gradients.")
     learning_rate: float = flag(1e-6, "Peak learning rate of AdamW.")
@@ -90,14 +86,14 @@ class TrainFlags(ModelFlags):
     weight_decay: float = flag(0.0, "Weight decay of matrices; vectors have none.")
     max_grad_norm: float = flag(1.0, "Gradients are clipped to this global norm.")
     num_train_epochs: float = flag(1.0, "Passes over the training data, unless --max_steps says otherwise.")
-    max_steps: int = flag(-1, "Optimizer steps; -1: as --num_train_epochs gives.")
+    max_steps: int = flag(-1, "Steps (RL: rollouts); -1: as --num_train_epochs gives.")
     save_steps: int = flag(500, "Write checkpoint-N every so many steps, and after the last.")
     report_to: Literal["tensorboard", "wandb", "none"] = flag("tensorboard", "Where metrics go besides metrics.jsonl.")
     wandb_run_name: str | None = flag(None, "Name of the run, in wandb and as TensorBoard's folder.")
 
     def check(self) -> None:
         super().check()
-        _at_least(
+        at_least(
             1,
             global_batch_size=self.global_batch_size,
             per_device_train_batch_size=self.per_device_train_batch_size,
@@ -105,8 +101,8 @@ class TrainFlags(ModelFlags):
             save_steps=self.save_steps,
             eval_num_turns=self.eval_num_turns,
         )
-        _positive(learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
-        _at_least(0, eval_steps=self.eval_steps, weight_decay=self.weight_decay)
+        positive(learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
+        at_least(0, eval_steps=self.eval_steps, weight_decay=self.weight_decay)
         if not 0 <= self.warmup_ratio <= 1:
             raise ConfigError(f"--warmup_ratio is {self.warmup_ratio}: a share of the steps lies between 0 and 1")
         if self.max_steps < 1 and self.num_train_epochs <= 0:
@@ -124,7 +120,7 @@ class TrainFlags(ModelFlags):
         _known_schedule(self.lr_scheduler_type)
 
     def num_steps(self, num_rows: int, rows_per_step: int) -> int:
-        """Optimizer steps of the run."""
+        """Steps of the run; one of RL is a rollout with its updates."""
         if self.max_steps > 0:
             return self.max_steps
         return max(1, round(self.num_train_epochs * num_rows / rows_per_step))
@@ -159,88 +155,6 @@ class BoostConfig(RolloutFlags, TrainFlags):
 
 
 @dataclass(kw_only=True)
-class CocosConfig(RolloutFlags, TrainFlags):
-    """Stage 2: reinforcement learning over the turns."""
-
-    first_attempts: int = flag(1, "First attempts M of each problem; with 1, as published, first attempts get no gradient.")
-    rloo_k: int = flag(4, "Corrections K of each first attempt.")
-    num_turns: int = flag(2, "Turns of a trajectory; turns beyond the second have one attempt each.")
-    reward: RewardForm = flag("pass_count", "Test reward: tests passed (published), their share, or 1 if all pass.")
-    gamma: float = field(
-        default=0.5,
-        metadata={
-            "aliases": ["--weight"],
-            "help": "Discount of the accumulated reward; no effect where --first_attempts is 1. --weight is its older name.",
-        },
-    )
-    first_turn_return: FirstTurnReturn = flag("full", "Score first attempts by all they cause, or by their own reward.")
-    first_turn_weight: float = flag(1.0, "Weight of the first turn's loss beside the others'.")
-    baseline: Baseline = flag(
-        "leave_one_out",
-        "What a score is held against: the others of its group; group_std: mean and spread of its group (GRPO, biased); "
-        "batch_mean: all others of its turn; none.",
-    )
-    kl_coef: float = flag(0.01, "Coefficient of the KL to the starting model.")
-    kl_in: Literal["reward", "loss"] = flag(
-        "reward", "Subtract the sequence's KL from its return, or add a penalty to the loss."
-    )
-    kl_estimator: Literal["k2", "k3"] = flag("k2", "With --kl_in loss: k2 is the reverse KL, k3 the forward.")
-    kl_level: KlLevel = flag("sequence", "With --kl_in loss: of the whole completion, or summed over its tokens (biased).")
-    kl_target: float = flag(0.0, "Steer --kl_coef towards this mean KL a sequence, in nats; 0: leave it as it is.")
-    temperature: float = flag(0.9, "Sampling temperature.")
-    importance_cap: float = flag(
-        0.0, "Weigh each token by min(trainer's / sampler's probability, this); 0: don't. Of use where gap/max is not small."
-    )
-
-    def check(self) -> None:
-        super().check()
-        _at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
-        _at_least(
-            0,
-            kl_coef=self.kl_coef,
-            kl_target=self.kl_target,
-            importance_cap=self.importance_cap,
-            first_turn_weight=self.first_turn_weight,
-        )
-        if self.kl_target and not self.kl_coef:
-            raise ConfigError(f"--kl_target is {self.kl_target} and --kl_coef 0: nothing to steer; give a --kl_coef above 0")
-        if self.kl_in == "reward" and (self.kl_estimator, self.kl_level) != ("k2", "sequence"):
-            raise ConfigError(
-                f"--kl_estimator {self.kl_estimator} --kl_level {self.kl_level} act on a penalty in the loss: in the "
-                "reward the KL is log pi - log pi_ref of the sequence, whose gradient is exact; add --kl_in loss, or drop them"
-            )
-        _positive(temperature=self.temperature)
-        if max(self.branching) < 2:
-            name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)
-            raise ConfigError(
-                f"--{name} is {value}: leave-one-out needs at least 2 samples in a group; raise --{name}"
-                + ("" if self.num_turns == 1 else " or --first_attempts")
-            )
-        if not 0 <= self.gamma <= 1:
-            raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
-
-    @property
-    def branching(self) -> tuple[int, ...]:
-        return (self.first_attempts, self.rloo_k, *[1] * self.num_turns)[: self.num_turns]
-
-    @property
-    def trajectories_per_problem(self) -> int:
-        return self.first_attempts * (self.rloo_k if self.num_turns > 1 else 1)
-
-    @property
-    def problems_per_step(self) -> int:
-        return self.global_batch_size // self.trajectories_per_problem
-
-    def check_world(self, world_size: int) -> None:
-        unit = world_size * self.trajectories_per_problem
-        if self.global_batch_size % unit:
-            raise ConfigError(
-                f"--global_batch_size is {self.global_batch_size}: it must be a multiple of {unit} "
-                f"({world_size} processes x {self.trajectories_per_problem} trajectories of a problem)"
-            )
-
-
-@dataclass(kw_only=True)
 class EvaluateConfig(RolloutFlags, ModelFlags):
     """Evaluation over turns."""
 
@@ -253,17 +167,17 @@ class EvaluateConfig(RolloutFlags, ModelFlags):
 
     def check(self) -> None:
         super().check()
-        _at_least(1, num_turns=self.num_turns, batch_size=self.batch_size)
-        _at_least(0, temperature=self.temperature, max_problems=self.max_problems)
+        at_least(1, num_turns=self.num_turns, batch_size=self.batch_size)
+        at_least(0, temperature=self.temperature, max_problems=self.max_problems)
 
 
-def _at_least(least: float, **values: float) -> None:
+def at_least(least: float, **values: float) -> None:
     for name, value in values.items():
         if value < least:
             raise ConfigError(f"--{name} is {value}: it must be at least {least}")
 
 
-def _positive(**values: float) -> None:
+def positive(**values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise ConfigError(f"--{name} is {value}: it must be greater than 0")

@@ -15,8 +15,8 @@ class KlCoefficient:
         self.value = coef
         self._target = target
 
-    def update(self, kl: float) -> None:
-        """`kl`: the step's mean sequence KL, the same on every rank."""
-        if self._target:
+    def update(self, kl: float | None) -> None:
+        """`kl`: the step's mean sequence KL, the same on every rank; None where the step had no attempts to learn from."""
+        if self._target and kl is not None:
             error = min(max(kl / self._target - 1, -MAX_ERROR), MAX_ERROR)
             self.value *= 1 + RATE * error

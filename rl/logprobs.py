@@ -104,15 +104,30 @@ def can_share_prompts(model_config: Any) -> bool:
 
 def completion_logprobs(model: torch.nn.Module, batch: CompletionBatch, temperature: float) -> torch.Tensor:
     """log pi(token) (R, T) under the full softmax at `temperature`; 0 outside the mask, where nothing may read it."""
-    logits = model(
+    logits = _completion_logits(model, batch)
+    logprobs = token_logprobs(logits, batch.row, batch.source, batch.completion_ids, temperature)
+    return logprobs.where(batch.completion_mask, 0.0)
+
+
+def completion_logprobs_and_entropies(
+    model: torch.nn.Module, batch: CompletionBatch, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, and the entropies of the distributions that the tokens were drawn from (R, T), 0 outside the mask too."""
+    logits = _completion_logits(model, batch)
+    logprobs = token_logprobs(logits, batch.row, batch.source, batch.completion_ids, temperature)
+    entropies = token_entropies(logits, batch.row, batch.source, temperature)
+    return logprobs.where(batch.completion_mask, 0.0), entropies.where(batch.completion_mask, 0.0)
+
+
+def _completion_logits(model: torch.nn.Module, batch: CompletionBatch) -> torch.Tensor:
+    """(N, S + 1, V), from the prompts' last column on."""
+    return model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         position_ids=batch.position_ids,
         use_cache=False,
         logits_to_keep=batch.input_ids.shape[1] - batch.num_prompt_columns + 1,
-    ).logits  # (N, S + 1, V), from the prompts' last column on
-    logprobs = token_logprobs(logits, batch.row, batch.source, batch.completion_ids, temperature)
-    return logprobs.where(batch.completion_mask, 0.0)
+    ).logits
 
 
 def token_logprobs(
@@ -123,3 +138,14 @@ def token_logprobs(
         raise ValueError(f"row {tuple(row.shape)}, source {tuple(source.shape)}, token_ids {tuple(token_ids.shape)} must agree")
     logits = logits.float() / temperature
     return logits[row, source, token_ids] - logits.logsumexp(-1)[row, source]
+
+
+def token_entropies(logits: torch.Tensor, row: torch.Tensor, source: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Entropy in nats of softmax(logits[row, source] / temperature), exact and differentiable, in float32.
+
+    Shapes: (N, S, V), two (R, T) -> (R, T).
+    """
+    if row.shape != source.shape:
+        raise ValueError(f"row {tuple(row.shape)} and source {tuple(source.shape)} must agree")
+    logprobs = (logits.float() / temperature).log_softmax(-1)
+    return -(logprobs.exp() * logprobs).sum(-1)[row, source]

@@ -9,6 +9,33 @@ import torch
 
 KlEstimator = Literal["k1", "k2", "k3"]
 KlLevel = Literal["sequence", "token"]
+RatioLevel = Literal["sequence", "token"]
+Normalization = Literal["attempt", "token", "own_length", "constant"]
+
+
+def row_weights(
+    lengths: torch.Tensor,
+    is_trained: torch.Tensor,
+    num_attempts: float,
+    num_tokens: float,
+    max_tokens: int,
+    normalization: Normalization,
+) -> torch.Tensor:
+    """What each attempt of a turn weighs in a loss that sums over tokens; 0 where it is not trained.
+
+    `num_attempts` and `num_tokens` count the turn's trained attempts over all ranks, `max_tokens` is the most one may have.
+    `attempt`: 1 / num_attempts, the gradient of the expected score. `token`: 1 / num_tokens, the same direction but for the
+    chance in that number (DAPO: Yu et al., arXiv 2503.14476, eq. 8). `own_length`: 1 / (num_attempts * own length), biased: the
+    longer an attempt, the less its tokens count, for good and for bad (GRPO: Shao et al., arXiv 2402.03300, eq. 3).
+    `constant`: 1 / (num_attempts * max_tokens), `attempt` at another learning rate (Dr. GRPO: Liu et al., arXiv 2503.20783).
+    Shapes: (N,), (N,) bool -> (N,).
+    """
+    per_attempt = is_trained.double() / max(num_attempts, 1)
+    if normalization == "token":
+        return is_trained.double() / max(num_tokens, 1)
+    if normalization == "own_length":
+        return per_attempt / lengths.clamp(min=1)
+    return per_attempt / max_tokens if normalization == "constant" else per_attempt
 
 
 def policy_gradient_loss(
@@ -34,6 +61,59 @@ def policy_gradient_loss(
         logprobs = logprobs * token_weights
     sequence_logprobs = logprobs.where(completion_mask, 0.0).sum(-1)  # (N,)
     return -(row_weights * advantages * sequence_logprobs).sum()
+
+
+def policy_ratios(
+    logprobs: torch.Tensor,
+    old_logprobs: torch.Tensor,
+    completion_mask: torch.Tensor,
+    level: RatioLevel,
+    token_weights: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """pi / pi_old and a mask: of whole completions (N, 1), or of their tokens (N, T), 1 outside the mask.
+
+    `token_weights` scale the gradients that tokens get through the ratio, as in `policy_gradient_loss`, and leave its value.
+    Shapes: all (N, T).
+    """
+    x = (logprobs - old_logprobs).where(completion_mask, 0.0)
+    weighted = x if token_weights is None else x * token_weights
+    if level == "sequence":
+        x, weighted = x.sum(-1, keepdim=True), weighted.sum(-1, keepdim=True)
+        completion_mask = completion_mask.any(-1, keepdim=True)
+    return x.detach().exp() * (weighted - weighted.detach()).exp(), completion_mask
+
+
+def clipped_policy_gradient_loss(
+    ratios: torch.Tensor,
+    ratio_mask: torch.Tensor,
+    advantages: torch.Tensor,
+    weights: torch.Tensor,
+    clip_low: float,
+    clip_high: float,
+) -> torch.Tensor:
+    """-sum over rows of weight * min(ratio * A, clip(ratio, 1 - clip_low, 1 + clip_high) * A), over `policy_ratios`.
+
+    At ratio 1 its gradient is that of `policy_gradient_loss`, exactly. Biased elsewhere: where the clip binds a row has no
+    gradient, and ratios of tokens leave out how those before them changed what is shown to them.
+    Shapes: (N, 1) or (N, T) twice, (N,), (N,) -> scalar.
+    Source: Schulman et al., arXiv 1707.06347, eq. 7; two bounds: Yu et al., arXiv 2503.14476 (clip-higher).
+    """
+    if ratios.shape != ratio_mask.shape or advantages.shape != ratios.shape[:1]:
+        raise ValueError(
+            f"ratios {tuple(ratios.shape)}, mask {tuple(ratio_mask.shape)} and advantages {tuple(advantages.shape)} "
+            "do not belong together"
+        )
+    gains = advantages.unsqueeze(-1)
+    pessimistic = torch.minimum(ratios * gains, ratios.clamp(1 - clip_low, 1 + clip_high) * gains)
+    return -(weights * pessimistic.where(ratio_mask, 0.0).sum(-1)).sum()
+
+
+def where_clip_binds(
+    ratios: torch.Tensor, advantages: torch.Tensor, clip_low: float, clip_high: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where ratios get no gradient: lowered enough already, and raised enough already. Shapes: as `ratios`, bool."""
+    gains = advantages.unsqueeze(-1)
+    return (gains < 0) & (ratios < 1 - clip_low), (gains > 0) & (ratios > 1 + clip_high)
 
 
 def truncated_importance_weights(

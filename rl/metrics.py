@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, pstdev
 from types import TracebackType
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 
 from rl.advantages import group_axis
 from rl.config import ConfigError
+from rl.rewards import RewardForm
+from rl.scoring import rollout_rewards
 from rl.trajectory import Rollout
-from rl.update import UpdateStats
 from sandbox.verdict import STATUSES
 
 logger = logging.getLogger(__name__)
@@ -111,13 +113,23 @@ def summary_metrics(summary: dict[str, Any]) -> dict[str, float]:
     return {f"eval/{name}": rate["value"] for name, rate in summary.items() if isinstance(rate, dict)}
 
 
-def rollout_counts(rollout: Rollout) -> dict[str, list[float]]:
-    """Per-attempt numbers of one rank, by metric name: concatenated over ranks, their means are the step's metrics."""
+def rollout_counts(rollout: Rollout, form: RewardForm) -> dict[str, list[float]]:
+    """Per-attempt numbers of one rank, by metric name: concatenated over ranks, their means are the step's metrics.
+
+    `entropy/turnN` is the mean of -log pi of the sampled tokens: unbiased for the entropy that each was drawn with, at no cost.
+    """
     values: dict[str, list[float]] = {}
+    rewards, has_verdict = rollout_rewards(rollout, form)
     for turn, attempts in enumerate(rollout.turns, 1):
         judged = [a for a in attempts if a.has_verdict]
         values[f"accuracy/turn{turn}"] = [float(a.is_correct) for a in judged]
+        values[f"reward/turn{turn}"] = rewards[turn - 1][has_verdict[turn - 1]].tolist()
+        axis = group_axis(rewards[-1].shape, turn)
+        if axis is not None:
+            groups = rewards[turn - 1].movedim(axis, -1).flatten(0, -2)  # (groups, G)
+            values[f"group/equal_rewards_turn{turn}"] = (groups.amax(-1) == groups.amin(-1)).double().tolist()
         values[f"length/turn{turn}"] = [float(len(a.completion_ids)) for a in attempts]
+        values[f"entropy/turn{turn}"] = [-logprob for a in attempts for logprob in a.sampling_logprobs]
         for reason in ("stop", "eos", "length"):
             values[f"finish/{reason}_turn{turn}"] = [float(a.finish_reason == reason) for a in attempts]
         if turn > 1:
@@ -133,41 +145,36 @@ def rollout_counts(rollout: Rollout) -> dict[str, list[float]]:
 
 
 def tensor_counts(
-    rewards: Sequence[torch.Tensor],
-    kls: Sequence[torch.Tensor],
-    advantages: Sequence[torch.Tensor],
-    has_verdict: Sequence[torch.Tensor],
+    kls: Sequence[torch.Tensor], advantages: Sequence[torch.Tensor], is_trained: Sequence[torch.Tensor]
 ) -> dict[str, list[float]]:
-    """Rewards, sequence KLs and absolute advantages of one rank's attempts, by turn."""
+    """Sequence KLs and advantages of one rank's attempts to learn from, by turn."""
     values: dict[str, list[float]] = {"kl/mean": [kl for turn in kls for kl in turn.flatten().tolist()]}
-    for turn, mask in enumerate(has_verdict, 1):
-        values[f"reward/turn{turn}"] = rewards[turn - 1][mask].tolist()
+    for turn, mask in enumerate(is_trained, 1):
         values[f"kl/turn{turn}"] = kls[turn - 1].flatten().tolist()
-        values[f"advantage/abs_turn{turn}"] = advantages[turn - 1][mask].abs().tolist()
-        axis = group_axis(rewards[-1].shape, turn)
-        if axis is not None:
-            groups = rewards[turn - 1].movedim(axis, -1).flatten(0, -2)  # (groups, G)
-            values[f"group/equal_rewards_turn{turn}"] = (groups.amax(-1) == groups.amin(-1)).double().tolist()
+        values[f"advantage/turn{turn}"] = advantages[turn - 1][mask].tolist()
     return values
 
 
-def update_counts(stats: UpdateStats) -> dict[str, list[float]]:
-    return {"ratio": stats.ratios, "gap": stats.gaps}
-
-
 def merge(parts: list[dict[str, list[float]]]) -> dict[str, float]:
-    """Means over all ranks' numbers; of `ratio` and `gap` also the maximum, of `tokens/sampled` the sum."""
+    """Means over all ranks' numbers; of some also more, or something else. A name without numbers has no metric."""
     metrics: dict[str, float] = {}
     for name in parts[0]:
         numbers = [number for part in parts for number in part[name]]
         if not numbers:
             continue
+        group, _, what = name.partition("/")
         if name == "tokens/sampled":
             metrics[name] = sum(numbers)
         elif name in ("ratio", "gap"):
-            metrics[f"{name}/mean"], metrics[f"{name}/max"] = sum(numbers) / len(numbers), max(numbers)
+            metrics[f"{name}/mean"], metrics[f"{name}/max"] = fmean(numbers), max(numbers)
+        elif name == "clip/ratio":
+            metrics["clip/ratio_mean"], metrics["clip/ratio_max"] = fmean(numbers), max(numbers)
+        elif group == "advantage":
+            statistics = {"mean": fmean, "std": pstdev, "min": min, "max": max}
+            metrics |= {f"advantage/{of}_{what}": float(statistic(numbers)) for of, statistic in statistics.items()}
+            metrics[f"advantage/abs_{what}"] = fmean(map(abs, numbers))
         else:
-            metrics[name] = sum(numbers) / len(numbers)
+            metrics[name] = fmean(numbers)
     return metrics
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 RewardForm = Literal["pass_count", "pass_rate", "all_pass"]
+ReturnForm = Literal["accumulated", "sum"]
 
 
 def test_reward(num_passed: int, num_tests: int, form: RewardForm) -> float:
@@ -43,6 +44,25 @@ def accumulated_returns(rewards: Sequence[torch.Tensor], gamma: float) -> torch.
         returns = returns + gamma ** (num_turns - turn) * (current - previous)
         previous = current
     return returns
+
+
+def returns_by_turn(
+    rewards: Sequence[torch.Tensor], form: ReturnForm, gamma: float, improvement_bonus: float = 0.0
+) -> list[torch.Tensor]:
+    """What an attempt of each turn is scored by, for every trajectory below it.
+
+    `accumulated`: R of `accumulated_returns`, the same at every turn. `sum`: the rewards from that turn on, r_t + ... + r_T;
+    what came before is not the attempt's to answer for. `improvement_bonus` adds its multiple of r_T - r_1, the sum of all
+    improvements, at every turn, so that it goes to all that cause it.
+    Shapes: `rewards[t]` is (P, b_1, ..., b_{t+1}); all results are shaped like the last. `gamma` belongs to `accumulated`.
+    Source: arXiv 2505.23060 (`accumulated`); Kumar et al., arXiv 2409.12917 (the rest).
+    """
+    leaves = [expand_to_leaves(reward, rewards[-1].shape) for reward in rewards]
+    if form == "accumulated":
+        returns = [accumulated_returns(rewards, gamma)] * len(rewards)
+    else:
+        returns = [torch.stack(leaves[turn:]).sum(0) for turn in range(len(rewards))]
+    return [values + improvement_bonus * (leaves[-1] - leaves[0]) for values in returns]
 
 
 def expand_to_leaves(values: torch.Tensor, leaf_shape: torch.Size) -> torch.Tensor:

@@ -4,12 +4,17 @@ Shapes: lists hold one tensor a turn, each (P, b_1, ..., b_turn) in float64 on t
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 
+from rl.losses import Normalization, row_weights
 from rl.rewards import RewardForm, test_reward
 from rl.trajectory import Attempt, Rollout
-from rl.update import TrainRow, reference_logprobs
+from rl.update import TrainRow, row_logprobs
+
+Truncated = Literal["keep", "mask", "penalize"]
+ROUNDING = 1e-9  # an advantage below this is what is left of equal scores
 
 
 def rollout_rewards(rollout: Rollout, form: RewardForm) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -30,50 +35,104 @@ def rollout_kls(
     Leaves the reference's token logprobs in the attempts.
     """
     everyone = [attempt for attempts in rollout.turns for attempt in attempts]
-    rows = [(a.prompt_ids, a.completion_ids) for a in everyone]
-    for attempt, logprobs in zip(everyone, reference_logprobs(reference, rows, batch_size, temperature, device)):
+    for attempt, logprobs in zip(everyone, row_logprobs(reference, everyone, batch_size, temperature, device)):
         attempt.ref_logprobs = logprobs
     return _per_turn(rollout, lambda attempt: sum(attempt.sampling_logprobs) - sum(attempt.ref_logprobs))
 
 
-def num_judged(has_verdict: Sequence[torch.Tensor]) -> list[int]:
-    """Attempts with a verdict, by turn: summed over ranks, the normalisers of the loss."""
-    return [int(mask.sum()) for mask in has_verdict]
+def trained_attempts(rollout: Rollout, has_verdict: Sequence[torch.Tensor], truncated: Truncated) -> list[torch.Tensor]:
+    """Which attempts (bool) form groups and carry gradient: those with a verdict and, with `mask`, an end of their own.
+
+    `mask` is biased: attempts are weighed as if the policy had no part in whether they end.
+    """
+    if truncated != "mask":
+        return list(has_verdict)
+    return [valid & ~cut for valid, cut in zip(has_verdict, _is_truncated(rollout))]
+
+
+def score_penalties(
+    rollout: Rollout, kls: Sequence[torch.Tensor], kl_coefs: Sequence[float], truncation_penalty: float
+) -> list[torch.Tensor]:
+    """What comes off each attempt's score, in units of reward: its KL, and the penalty where it was cut at the limit.
+
+    Off the score and not off the reward: with gamma < 1 the accumulated return holds -(1 - gamma) r1, so that a first attempt
+    would gain by a lowered r1.
+    """
+    return [coef * kl + truncation_penalty * cut.double() for coef, kl, cut in zip(kl_coefs, kls, _is_truncated(rollout))]
+
+
+def informative_problems(rollout: Rollout, flags: Any, advantages_of: Callable[..., list[torch.Tensor]]) -> list[bool]:
+    """Which problems have an advantage that is not the KL's alone. Waits for the sandbox.
+
+    Groups of equal rewards are not enough to tell: of first attempts that are all wrong, one may have right corrections only
+    and another wrong ones only; then first attempts learn. So `advantages_of` decides, which is the run's `tree_advantages`.
+    `flags` has reward, truncated and truncation_penalty.
+    """
+    rewards, has_verdict = rollout_rewards(rollout, flags.reward)
+    is_trained = trained_attempts(rollout, has_verdict, flags.truncated)
+    penalties = score_penalties(rollout, rewards, [0.0] * len(rewards), flags.truncation_penalty)
+    advantages = advantages_of(rewards, penalties, is_trained)
+    largest = torch.stack([a.abs().flatten(1).amax(-1) for a in advantages]).amax(0)  # (P,)
+    return (largest > ROUNDING).tolist()
+
+
+def attempt_counts(rollout: Rollout, is_trained: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Trained attempts and their tokens, by turn (turns, 2): summed over ranks, the normalisers of the loss."""
+    lengths = _per_turn(rollout, lambda attempt: len(attempt.completion_ids))
+    return torch.stack([torch.stack([mask.sum(), (mask * n).sum()]) for mask, n in zip(is_trained, lengths)])
+
+
+def loss_weights(
+    rollout: Rollout,
+    is_trained: Sequence[torch.Tensor],
+    totals: torch.Tensor,
+    normalization: Normalization,
+    max_new_tokens: int,
+    first_turn_weight: float = 1.0,
+) -> list[torch.Tensor]:
+    """What each attempt weighs in the loss, see `rl.losses.row_weights`; `totals` are `attempt_counts` over all ranks."""
+    lengths = _per_turn(rollout, lambda attempt: len(attempt.completion_ids))
+    weights = [
+        row_weights(n, mask, num_attempts, num_tokens, max_new_tokens, normalization)
+        for n, mask, (num_attempts, num_tokens) in zip(lengths, is_trained, totals.tolist())
+    ]
+    return [weights[0] * first_turn_weight, *weights[1:]]
 
 
 def train_rows(
     rollout: Rollout,
     advantages: Sequence[torch.Tensor],
-    has_verdict: Sequence[torch.Tensor],
-    normalizers: Sequence[int],
-    *,
-    first_turn_weight: float = 1.0,
+    weights: Sequence[torch.Tensor],
+    kl_coefs: Sequence[float],
     keep_all: bool = False,
 ) -> list[TrainRow]:
-    """The attempts that carry a gradient, weighted to the mean over all ranks' judged attempts of their turn.
+    """The attempts that carry a gradient. `kl_coefs` are those of a penalty in the loss, by turn.
 
-    Attempts whose advantage is exactly 0 have no gradient and are left out, which saves their forward and backward pass: first
-    attempts where there is one a problem, groups of equal scores, attempts without a verdict. The first row stays in
-    any case, so that every step measures its importance ratio.
+    Left out, which saves their forward and backward pass: attempts of weight 0 and, where there is no such penalty and no other
+    term (`keep_all`), those whose advantage is exactly 0, such as groups of equal scores and lone first attempts. The first
+    row stays in any case, so that every step measures its importance ratio.
     """
     rows = []
-    for turn, attempts in enumerate(rollout.turns, 1):
-        weights = has_verdict[turn - 1].double() / max(1, normalizers[turn - 1])
-        if turn == 1:
-            weights = weights * first_turn_weight
-        for attempt, advantage, weight in zip(attempts, advantages[turn - 1].flatten().tolist(), weights.flatten().tolist()):
-            if advantage * weight != 0 or (keep_all and weight != 0) or not rows:
+    for turn, attempts in enumerate(rollout.turns):
+        for attempt, advantage, weight in zip(attempts, advantages[turn].flatten().tolist(), weights[turn].flatten().tolist()):
+            has_gradient = weight != 0 and (advantage != 0 or kl_coefs[turn] != 0 or keep_all)
+            if has_gradient or not rows:
                 rows.append(
                     TrainRow(
                         attempt.prompt_ids,
                         attempt.completion_ids,
                         advantage,
                         weight,
+                        kl_coefs[turn],
                         attempt.sampling_logprobs,
                         attempt.ref_logprobs,
                     )
                 )
     return rows
+
+
+def _is_truncated(rollout: Rollout) -> list[torch.Tensor]:
+    return [cut.bool() for cut in _per_turn(rollout, lambda attempt: attempt.finish_reason == "length")]
 
 
 def _per_turn(rollout: Rollout, value: Callable[[Attempt], float]) -> list[torch.Tensor]:

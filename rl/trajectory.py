@@ -5,6 +5,8 @@ are more turns. `Rollout.turns[t]` lists the attempts of turn t + 1 row-major ov
 one an attempt, reshapes to (P, M, K, 1, ...).
 """
 
+import math
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -59,6 +61,20 @@ class Rollout:
     def shape(self, turn: int) -> tuple[int, ...]:
         """(P, M, K, ...) of the attempts of `turn`, counted from 1."""
         return (len(self.problems), *self.branching[:turn])
+
+    @classmethod
+    def join(cls, parts: Sequence["Rollout"]) -> "Rollout":
+        """The problems of all parts, which have one shape of tree."""
+        turns = [[a for part in parts for a in part.turns[turn]] for turn in range(len(parts[0].turns))]
+        return cls([problem for part in parts for problem in part.problems], parts[0].branching, turns)
+
+    def select(self, is_kept: Sequence[bool]) -> "Rollout":
+        """The trees of some problems."""
+        turns = []
+        for turn, attempts in enumerate(self.turns, 1):
+            size = math.prod(self.branching[:turn])
+            turns.append([attempt for i, attempt in enumerate(attempts) if is_kept[i // size]])
+        return Rollout([problem for problem, kept in zip(self.problems, is_kept) if kept], self.branching, turns)
 
     def records(self) -> list[dict[str, Any]]:
         """One JSON object a trajectory (a path from the problem to a last attempt), verdicts included."""

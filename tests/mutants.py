@@ -1,4 +1,4 @@
-"""Change the mathematics in one place at a time and see that the tests notice: `python tests/mutants.py`.
+"""Change the mathematics in one place at a time and see that the tests notice: `python tests/mutants.py [MODULE ...]`.
 
 Each mutant is a file, a piece of its source that stands there exactly once, and what to write instead. The tests run on a copy
 of the tree; a mutant that they let through is printed, and the exit code is 1.
@@ -12,25 +12,29 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TESTS = ("advantages", "enumeration", "losses", "rewards", "rollout", "kl_control")
+TESTS = (
+    "advantages", "enumeration", "losses", "rewards", "rollout", "kl_control", "scoring", "ppo", "resampling",
+)  # fmt: skip
 MUTANTS = (
     ("advantages", "(num_valid - 1).clamp(min=1)\n    return", "num_valid.clamp(min=1)\n    return"),
     ("advantages", "return (scores - baseline).where", "return (baseline - scores).where"),
     ("advantages", "(kept.sum(-1, keepdim=True) - kept) / (num_valid", "kept.sum(-1, keepdim=True) / (num_valid"),
     ("advantages", "is_valid & (num_valid > 1)", "is_valid & (num_valid > 0)"),
     ("advantages", "kept = scores.where(is_valid, 0.0)\n    num_valid", "kept = scores\n    num_valid"),
-    ("advantages", "returns - kl_coef * penalty", "returns + kl_coef * penalty"),
-    ("advantages", "for kl in kls[turn - 1 :]", "for kl in kls[turn:]"),
-    ("advantages", "for kl in kls[turn - 1 :]", "for kl in kls"),
-    ("advantages", "has_verdict[axis - 1 if", "has_verdict[axis if"),
+    ("advantages", "returns[turn - 1] - penalty", "returns[turn - 1] + penalty"),
+    ("advantages", "for own in penalties[turn - 1 :]", "for own in penalties[turn:]"),
+    ("advantages", "for own in penalties[turn - 1 :]", "for own in penalties"),
+    ("advantages", "is_valid[axis - 1 if", "is_valid[axis if"),
     ("advantages", "range(turn, 0, -1)", "range(turn - 1, 0, -1)"),
     ("advantages", "if leaf_shape[axis] > 1", "if leaf_shape[axis] > 0"),
-    ("advantages", "rewards[0] - kl_coef * kls[0]", "rewards[0]"),
+    ("advantages", "rewards[0] - penalties[0]", "rewards[0]"),
     ("advantages", "(total - kept) / (count - 1)", "total / count"),
     ("advantages", "/ (std + STD_EPSILON)", "/ (std + 1.0)"),
     ("advantages", "num_valid.clamp(min=1), num_valid > 0", "values.shape[-1], num_valid > 0"),
     ("rewards", "gamma ** (num_turns - turn)", "gamma ** (turn - 1)"),
     ("rewards", "(current - previous)", "current"),
+    ("rewards", "torch.stack(leaves[turn:])", "torch.stack(leaves)"),
+    ("rewards", "(leaves[-1] - leaves[0])", "(leaves[0] - leaves[-1])"),
     ("rewards", "float(num_passed == num_tests)", "float(num_passed > 0)"),
     ("losses", "return -(row_weights", "return (row_weights"),
     ("losses", "logprobs = logprobs * token_weights", "logprobs = logprobs / token_weights"),
@@ -38,13 +42,42 @@ MUTANTS = (
     ("losses", "(logprobs.detach() - sampling_logprobs)", "(sampling_logprobs - logprobs.detach())"),
     ("losses", "x.square() / 2", "x.square()"),
     ("losses", "torch.expm1(-x) + x", "torch.expm1(x) - x"),
+    ("losses", "per_attempt / lengths.clamp(min=1)", "per_attempt"),
+    ("losses", "is_trained.double() / max(num_tokens, 1)", "per_attempt"),
+    ("losses", "return per_attempt / max_tokens", "return per_attempt"),
+    ("losses", "is_trained.double() / max(num_attempts, 1)", "1.0 / is_trained.double().new_full(lengths.shape, num_attempts)"),
+    ("losses", "(logprobs - old_logprobs).where", "(old_logprobs - logprobs).where"),
+    ("losses", "return x.detach().exp() * (", "return ("),
+    ("losses", "x if token_weights is None else x * token_weights", "x"),
+    ("losses", "torch.minimum(ratios", "torch.maximum(ratios"),
+    ("losses", "ratios.clamp(1 - clip_low, 1 + clip_high)", "ratios.clamp(1 - clip_high, 1 + clip_low)"),
+    ("losses", "pessimistic.where(ratio_mask, 0.0)", "pessimistic"),
+    ("losses", "(gains < 0) & (ratios < 1 - clip_low)", "(gains > 0) & (ratios < 1 - clip_low)"),
+    ("losses", "(ratios > 1 + clip_high)", "(ratios > 1 + clip_low)"),
+    ("logprobs", "(logits.float() / temperature).log_softmax", "logits.float().log_softmax"),
+    ("logprobs", "return -(logprobs.exp() * logprobs)", "return (logprobs.exp() * logprobs)"),
     ("logprobs", "[0, *range(start + 1, start + len(completion))]", "[0, *range(start, start + len(completion) - 1)]"),
     ("logprobs", "logits = logits.float() / temperature", "logits = logits.float()"),
     ("logprobs", "len(prompt) + len(completion))\n", "len(prompt) + len(completion) + 1)[1:]\n"),
     ("logprobs", "(key == _PROMPT) | (key == query)", "(key >= _PROMPT)"),
     ("logprobs", "< lengths.unsqueeze(-1)", "<= lengths.unsqueeze(-1)"),
     ("scoring", "sum(attempt.sampling_logprobs) - sum(", "-sum(attempt.sampling_logprobs) + sum("),
-    ("scoring", "/ max(1, normalizers[turn - 1])", "/ len(attempts)"),
+    ("scoring", "valid & ~cut", "valid"),
+    ("scoring", "coef * kl + truncation_penalty", "coef * kl - truncation_penalty"),
+    ("scoring", "(mask * n).sum()", "n.sum()"),
+    ("scoring", "weights[0] * first_turn_weight", "weights[0]"),
+    ("scoring", "amax(-1) for a in advantages]).amax(0)", "amax(-1) for a in advantages]).amin(0)"),
+    ("scoring", "[0.0] * len(rewards)", "[1.0] * len(rewards)"),
+    ("update", "truncated_importance_weights(old_logprobs, sampled", "truncated_importance_weights(logprobs, sampled"),
+    ("update", "loss - terms.entropy_coef", "loss + terms.entropy_coef"),
+    ("update", "(weights * kl_coefs * penalty)", "(weights * penalty)"),
+    ("update", "(advantages * weights != 0).unsqueeze(-1)", "(advantages * weights == 0).unsqueeze(-1)"),
+    ("ppo", "row.weight * flags.num_mini_batches", "row.weight"),
+    ("ppo", "if epoch == 0:", "if True:"),
+    ("ppo", "split[parts[place % num_parts]]", "split[place % num_parts]"),
+    ("resampling", "places = range(num_used + sum(wanted[:rank])", "places = range(num_used"),
+    ("resampling", "self.position += num_used", "self.position += self._flags.problems_per_step"),
+    ("resampling", "num_rounds < self._flags.max_rounds", "num_rounds <= self._flags.max_rounds"),
     ("scoring", "if attempt.has_verdict else 0.0", "if attempt.has_verdict else 1.0"),
     ("kl_control", "self.value *= 1 + RATE * error", "self.value *= 1 - RATE * error"),
 )  # fmt: skip
@@ -68,13 +101,14 @@ def survives(module: str, source: str, replacement: str) -> bool:
 
 def main() -> int:
     survivors = 0
-    for number, mutant in enumerate(MUTANTS, 1):
+    chosen = [mutant for mutant in MUTANTS if not sys.argv[1:] or mutant[0] in sys.argv[1:]]
+    for number, mutant in enumerate(chosen, 1):
         module, source, replacement = mutant
         lives = survives(*mutant)
         survivors += lives
         verdict = "SURVIVED" if lives else "killed"
-        print(f"{number:>2} of {len(MUTANTS)} {verdict:>8}  rl/{module}.py: {source!r} -> {replacement!r}", flush=True)
-    print(f"{survivors} of {len(MUTANTS)} survived")
+        print(f"{number:>2} of {len(chosen)} {verdict:>8}  rl/{module}.py: {source!r} -> {replacement!r}", flush=True)
+    print(f"{survivors} of {len(chosen)} survived")
     return int(survivors > 0)
 
 

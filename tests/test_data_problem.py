@@ -90,13 +90,12 @@ def test_bad_boost_pairs(tmp_path, row, message):
 
 def test_order_visits_every_row_once_an_epoch_and_differs_between_epochs():
     order = ShuffledOrder(10, seed=1)
-    first, second = order.step(1, 10), order.step(2, 10)
+    first, second = order.take(0, 10), order.take(10, 10)
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
 
 
-def test_order_is_shared_out_over_ranks_without_overlap_and_found_again():
-    whole = ShuffledOrder(7, seed=3).step(5, 6)
-    parts = [ShuffledOrder(7, seed=3).step(5, 6, rank, 2) for rank in (0, 1)]
-    assert [parts[i % 2][i // 2] for i in range(6)] == whole
-    assert whole != ShuffledOrder(7, seed=4).step(5, 6)
+def test_order_is_found_again_from_any_position():
+    whole = ShuffledOrder(7, seed=3).take(0, 30)
+    assert ShuffledOrder(7, seed=3).take(24, 4) + ShuffledOrder(7, seed=3).take(28, 2) == whole[24:]
+    assert whole != ShuffledOrder(7, seed=4).take(0, 30)

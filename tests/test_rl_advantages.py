@@ -17,6 +17,10 @@ def tree(seed=0, shape=(3, 2, 4)):
     return rewards, kls, [torch.ones(s, dtype=torch.bool) for s in shapes]
 
 
+def scored(rewards, kls, valid, *, kl_coef, **kwargs):
+    return tree_advantages(rewards, [kl_coef * kl for kl in kls], valid, **kwargs)
+
+
 def advantages_by_loops(rewards, kls, gamma, beta):
     """The definition, one attempt at a time, for M >= 2 and K >= 2."""
     (num_problems, m, k) = rewards[1].shape
@@ -60,7 +64,7 @@ def test_shapes_must_agree():
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
 def test_tree_equals_plain_loops(gamma):
     rewards, kls, valid = tree()
-    got = tree_advantages(rewards, kls, valid, gamma=gamma, kl_coef=0.3)
+    got = scored(rewards, kls, valid, gamma=gamma, kl_coef=0.3)
     for ours, theirs in zip(got, advantages_by_loops(rewards, kls, gamma, 0.3)):
         torch.testing.assert_close(ours, theirs)
 
@@ -70,7 +74,7 @@ def test_published_numbers_by_hand():
     rewards = [torch.tensor([[1.0]]), torch.tensor([[[3.0, 1.0, 2.0]]])]
     kls = [torch.tensor([[5.0]]), torch.tensor([[[1.0, 2.0, 3.0]]])]
     valid = [torch.ones_like(r, dtype=torch.bool) for r in rewards]
-    first, second = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
+    first, second = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
     scores = [0.5 + 2 - 0.1, 0.5 + 0 - 0.2, 0.5 + 1 - 0.3]
     expected = [s - (sum(scores) - s) / 2 for s in scores]
     assert second.flatten().tolist() == pytest.approx(expected)
@@ -79,7 +83,7 @@ def test_published_numbers_by_hand():
 
 def test_published_shape_ignores_gamma_and_leaves_first_attempts_alone():
     rewards, kls, valid = tree(shape=(3, 1, 4))
-    results = [tree_advantages(rewards, kls, valid, gamma=g, kl_coef=0.1) for g in (0.0, 0.5, 1.0)]
+    results = [scored(rewards, kls, valid, gamma=g, kl_coef=0.1) for g in (0.0, 0.5, 1.0)]
     for first, second in results:
         torch.testing.assert_close(second, results[0][1])
         assert not first.any()
@@ -90,7 +94,7 @@ def test_one_correction_each_takes_the_other_trajectories_as_baseline():
     rewards = [torch.tensor([[0.0, 2.0]]), torch.tensor([[[3.0], [1.0]]])]
     kls = [torch.tensor([[4.0, 0.0]]), torch.tensor([[[1.0], [2.0]]])]
     valid = [torch.ones_like(r, dtype=torch.bool) for r in rewards]
-    first, second = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
+    first, second = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
     scores = [0.0 + 3.0 - 0.1, 1.0 - 1.0 - 0.2]  # what is past is not a correction's to answer for, its own KL is
     assert second.flatten().tolist() == pytest.approx([scores[0] - scores[1], scores[1] - scores[0]])
     scores = [scores[0] - 0.4, scores[1]]
@@ -99,27 +103,27 @@ def test_one_correction_each_takes_the_other_trajectories_as_baseline():
 
 def test_own_return_of_first_attempts():
     rewards, kls, valid = tree()
-    first, second = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1, first_turn_return="own")
+    first, second = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1, first_turn_return="own")
     torch.testing.assert_close(first, leave_one_out(rewards[0] - 0.1 * kls[0], valid[0]))
-    torch.testing.assert_close(second, tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1)[1])
+    torch.testing.assert_close(second, scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1)[1])
 
 
 def test_groups_sum_to_zero():
     rewards, kls, valid = tree()
-    first, second = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
+    first, second = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
     torch.testing.assert_close(first.sum(-1), torch.zeros(3).double())
     torch.testing.assert_close(second.sum(-1), torch.zeros(3, 2).double())
 
 
 def test_permuting_a_tree_permutes_its_advantages():
     rewards, kls, valid = tree()
-    plain = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
+    plain = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
     for order in itertools.permutations(range(3)):
         rows = list(order)
-        moved = tree_advantages([r[rows] for r in rewards], [k[rows] for k in kls], valid, gamma=0.5, kl_coef=0.1)
+        moved = scored([r[rows] for r in rewards], [k[rows] for k in kls], valid, gamma=0.5, kl_coef=0.1)
         for ours, theirs in zip(moved, plain):
             torch.testing.assert_close(ours, theirs[rows])
-    swapped = tree_advantages([r.flip(1) for r in rewards], [k.flip(1) for k in kls], valid, gamma=0.5, kl_coef=0.1)
+    swapped = scored([r.flip(1) for r in rewards], [k.flip(1) for k in kls], valid, gamma=0.5, kl_coef=0.1)
     for ours, theirs in zip(swapped, plain):
         torch.testing.assert_close(ours, theirs.flip(1))
 
@@ -127,10 +131,10 @@ def test_permuting_a_tree_permutes_its_advantages():
 def test_a_missing_first_verdict_spares_the_corrections_below_it():
     """They share that first attempt, so what is not known about it cancels among them; the first attempt itself is out."""
     rewards, kls, valid = tree()
-    plain = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
+    plain = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
     valid[0][1, 0] = False
     rewards[0][1, 0] = 99.0
-    first, second = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
+    first, second = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1)
     torch.testing.assert_close(second, plain[1])
     assert first[1].tolist() == [0.0, 0.0]
     torch.testing.assert_close(first[[0, 2]], plain[0][[0, 2]])
@@ -139,7 +143,7 @@ def test_a_missing_first_verdict_spares_the_corrections_below_it():
 def test_a_missing_correction_leaves_both_means_that_it_was_in():
     rewards, kls, valid = tree(shape=(1, 2, 3))
     valid[1][0, 1, 2] = False
-    first, second = tree_advantages(rewards, kls, valid, gamma=1.0, kl_coef=0.0)
+    first, second = scored(rewards, kls, valid, gamma=1.0, kl_coef=0.0)
     r = rewards[1][0]
     assert second[0, 1].tolist() == [r[1, 0] - r[1, 1], r[1, 1] - r[1, 0], 0.0]
     assert first[0, 0].item() == pytest.approx((r[0].mean() - r[1, :2].mean()).item())
@@ -147,7 +151,7 @@ def test_a_missing_correction_leaves_both_means_that_it_was_in():
 
 def test_three_turns_take_the_nearest_group_that_branches():
     rewards, kls, valid = tree(shape=(2, 1, 3, 1))
-    first, second, third = tree_advantages(rewards, kls, valid, gamma=0.0, kl_coef=0.0)
+    first, second, third = scored(rewards, kls, valid, gamma=0.0, kl_coef=0.0)
     returns = rewards[2].squeeze(-1) - rewards[1]  # gamma 0 pays the last improvement
     torch.testing.assert_close(third.squeeze(-1), leave_one_out(returns, valid[1]))
     torch.testing.assert_close(second, third.squeeze(-1))
@@ -156,7 +160,7 @@ def test_three_turns_take_the_nearest_group_that_branches():
 
 def test_one_turn_is_plain_rloo():
     rewards, kls, valid = tree(shape=(2, 4))
-    (only,) = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.2)
+    (only,) = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.2)
     torch.testing.assert_close(only, leave_one_out(rewards[0] - 0.2 * kls[0], valid[0]))
 
 
@@ -181,9 +185,9 @@ def test_batch_mean_by_hand_and_over_ranks():
 @pytest.mark.parametrize("baseline", ["none", "batch_mean"])
 def test_baselines_without_groups_train_a_lone_first_attempt(baseline):
     rewards, kls, valid = tree(shape=(3, 1, 4))
-    first, _ = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1, baseline=baseline)
+    first, _ = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1, baseline=baseline)
     assert first.abs().min() > 0
     valid[0][1] = False
-    first, second = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=0.1, baseline=baseline)
+    first, second = scored(rewards, kls, valid, gamma=0.5, kl_coef=0.1, baseline=baseline)
     assert first[1].tolist() == [0.0]
     assert second[1].abs().max() == 0  # their returns hold the missing reward, and no group cancels it

@@ -1,8 +1,4 @@
-"""Every estimator against the exact gradient, by summing over all samples of a toy policy in float64.
-
-The policy writes attempts of up to three tokens, a letter or a stop; a correction's logits depend on the first attempt. All
-trees of M first attempts and K corrections each are made, with their probabilities, so an expectation is a sum and holds to
-1e-10.
+"""Every estimator against the exact gradient, by summing over all samples of a toy policy in float64: it holds to 1e-10.
 
 Shapes: `S` trees, `Y` distinct attempts.
 """
@@ -11,95 +7,23 @@ import itertools
 
 import pytest
 import torch
+from toy_policy import (
+    KL_COEF,
+    MASK,
+    POLICY,
+    REFERENCE,
+    SHAPES,
+    Policy,
+    estimate,
+    gradient,
+    objective,
+    parameters,
+    rewards_of,
+    trees,
+)
 
 from rl.advantages import tree_advantages
-from rl.losses import kl_penalty
-from rl.rewards import test_reward as reward_of
-
-MAX_TOKENS = 3
-# Attempts as tokens, 1 a letter and 0 the stop: (0), (1, 0), (1, 1, 0), (1, 1, 1).
-ATTEMPTS = [(1,) * n + (0,) * (n < MAX_TOKENS) for n in range(MAX_TOKENS + 1)]
-NUM_TESTS = 3
-PASSED = torch.tensor([0, 3, 1, 2])  # tests that each attempt passes
-KL_COEF = 0.3
-SHAPES = [(1, 2), (2, 1), (2, 2), (3, 2)]
-
-
-class Policy:
-    """Logits of the letter against the stop, by turn, first attempt and position."""
-
-    def __init__(self, seed: int):
-        generator = torch.Generator().manual_seed(seed)
-        self.first = torch.randn(MAX_TOKENS, dtype=torch.float64, generator=generator).requires_grad_()
-        self.second = torch.randn(len(ATTEMPTS), MAX_TOKENS, dtype=torch.float64, generator=generator).requires_grad_()
-
-    def logprobs(self, logits: torch.Tensor) -> torch.Tensor:
-        """Token logprobs (..., Y, MAX_TOKENS) of every attempt, 0 behind its end."""
-        letter = torch.nn.functional.logsigmoid(logits)
-        stop = torch.nn.functional.logsigmoid(-logits)
-        rows = []
-        for attempt in ATTEMPTS:
-            tokens = [(letter if token else stop)[..., t] for t, token in enumerate(attempt)]
-            rows.append(torch.stack(tokens + [torch.zeros_like(letter[..., 0])] * (MAX_TOKENS - len(attempt)), -1))
-        return torch.stack(rows, -2)
-
-    def tables(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token logprobs of first attempts (Y, T) and of corrections (Y, Y, T)."""
-        return self.logprobs(self.first), self.logprobs(self.second)
-
-
-POLICY, REFERENCE = Policy(1), Policy(2)
-MASK = torch.tensor([[t < len(attempt) for t in range(MAX_TOKENS)] for attempt in ATTEMPTS])
-
-
-def rewards_of(form: str) -> torch.Tensor:
-    if form == "equal":
-        return torch.ones(len(ATTEMPTS), dtype=torch.float64)
-    return torch.tensor([reward_of(int(n), NUM_TESTS, form) for n in PASSED], dtype=torch.float64)
-
-
-def gradient(value: torch.Tensor) -> torch.Tensor:
-    grads = torch.autograd.grad(value, [POLICY.first, POLICY.second], allow_unused=True)
-    return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(grads, parameters())])
-
-
-def parameters() -> list[torch.Tensor]:
-    return [POLICY.first, POLICY.second]
-
-
-def objective(form: str, gamma: float, kl_coef: float, *, detach_first: bool = False) -> torch.Tensor:
-    """E[R - kl_coef (KL(y1) + KL(y2))], exactly."""
-    (first, second), (ref_first, ref_second) = ((t[0].sum(-1), t[1].sum(-1)) for t in (POLICY.tables(), REFERENCE.tables()))
-    if detach_first:
-        first = first.detach()
-    reward = rewards_of(form)
-    returns = gamma * reward[:, None] + reward[None, :] - reward[:, None]  # (Y, Y)
-    scores = returns - kl_coef * ((first - ref_first)[:, None] + second - ref_second)
-    return (first.exp()[:, None] * second.exp() * scores).sum()
-
-
-def trees(m: int, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Indices of first attempts (S, M), of corrections (S, M, K), and the trees' probabilities (S,)."""
-    num = len(ATTEMPTS)
-    leaves = torch.cartesian_prod(*[torch.arange(num)] * (m + m * k)).reshape(-1, m + m * k)
-    y1, y2 = leaves[:, :m], leaves[:, m:].reshape(-1, m, k)
-    first, second = (table.detach().sum(-1) for table in POLICY.tables())
-    logprob = first[y1].sum(-1) + second[y1[:, :, None], y2].sum((-1, -2))
-    return y1, y2, logprob.exp()
-
-
-def estimate(m, k, form, gamma, kl_coef, num_trees=None, **kwargs) -> torch.Tensor:
-    """The expected gradient of the loss's negative over all trees: the mean over each turn's attempts, summed over turns."""
-    y1, y2, probability = (part[:num_trees] for part in trees(m, k))
-    first, second = (table.sum(-1) for table in POLICY.tables())
-    ref_first, ref_second = (table.sum(-1) for table in REFERENCE.tables())
-    logprobs = [first[y1], second[y1[:, :, None], y2]]
-    kls = [logprobs[0].detach() - ref_first[y1].detach(), logprobs[1].detach() - ref_second[y1[:, :, None], y2].detach()]
-    rewards = [rewards_of(form)[y1], rewards_of(form)[y2]]
-    valid = [torch.ones_like(r, dtype=torch.bool) for r in rewards]
-    advantages = tree_advantages(rewards, kls, valid, gamma=gamma, kl_coef=kl_coef, **kwargs)
-    value = (advantages[0] * logprobs[0]).mean(1) + (advantages[1] * logprobs[1]).mean((1, 2))
-    return gradient((probability * value).sum())
+from rl.losses import clipped_policy_gradient_loss, kl_penalty, policy_ratios, row_weights
 
 
 def test_the_trees_are_all_there_is():
@@ -115,6 +39,34 @@ def test_leave_one_out_is_unbiased(m, k, form, gamma, kl_coef):
     """With one first attempt a problem first attempts have no gradient: then it is exact for corrections given them."""
     expected = gradient(objective(form, gamma, kl_coef, detach_first=m == 1))
     torch.testing.assert_close(estimate(m, k, form, gamma, kl_coef), expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("of_objective", "of_estimate"),
+    [
+        ({"is_sum": True}, {"return_form": "sum"}),
+        ({"bonus": 3.0}, {"improvement_bonus": 3.0}),
+        ({"is_sum": True, "bonus": 3.0}, {"return_form": "sum", "improvement_bonus": 3.0}),
+        ({"first_kl_coef": 1.7}, {"first_kl_coef": 1.7}),
+        ({"cut": 0.8}, {"cut": 0.8}),
+    ],
+    ids=["sum", "bonus", "sum and bonus", "first_turn_kl_coef", "truncation_penalty"],
+)
+@pytest.mark.parametrize(("m", "k"), SHAPES)
+@pytest.mark.parametrize("baseline", ["leave_one_out", "none"])
+def test_other_returns_and_penalties_are_unbiased_for_their_objectives(m, k, baseline, of_objective, of_estimate):
+    detach_first = m == 1 and baseline == "leave_one_out"
+    expected = gradient(objective("pass_rate", 0.5, KL_COEF, detach_first=detach_first, **of_objective))
+    got = estimate(m, k, "pass_rate", 0.5, KL_COEF, baseline=baseline, **of_estimate)
+    torch.testing.assert_close(got, expected, atol=1e-10, rtol=0)
+    if m > 1:
+        assert (expected - gradient(objective("pass_rate", 0.5, KL_COEF))).norm() > 0.01  # another objective
+
+
+def test_leaving_truncated_attempts_out_is_biased():
+    """Attempts that end gain at the cost of those that don't only through what they pass; the limit itself teaches nothing."""
+    exact = gradient(objective("pass_rate", 0.5, 0.0))
+    assert (estimate(2, 2, "pass_rate", 0.5, 0.0, is_masked=True) - exact).norm() > 0.1 * exact.norm()
 
 
 @pytest.mark.parametrize(("m", "k"), [(1, 2), (2, 2)])
@@ -137,7 +89,8 @@ def test_batch_mean_is_unbiased(m, k):
         kls = [logprobs[0].detach() - ref_first[index1], logprobs[1].detach() - ref_second[index1[:, :, None], index2]]
         rewards = [rewards_of("pass_rate")[index1], rewards_of("pass_rate")[index2]]
         valid = [torch.ones_like(r, dtype=torch.bool) for r in rewards]
-        a = tree_advantages(rewards, kls, valid, gamma=0.5, kl_coef=KL_COEF, baseline="batch_mean")
+        penalties = [KL_COEF * kl for kl in kls]
+        a = tree_advantages(rewards, penalties, valid, gamma=0.5, baseline="batch_mean")
         value = value + probability[i] * ((a[0] * logprobs[0]).mean() + (a[1] * logprobs[1]).mean())
     expected = gradient(objective("pass_rate", 0.5, KL_COEF, detach_first=m == 1))
     torch.testing.assert_close(gradient(value), expected, atol=1e-10, rtol=0)
@@ -149,6 +102,45 @@ def test_division_by_the_standard_deviation_is_biased():
     cosine = torch.nn.functional.cosine_similarity(exact, biased, dim=0)
     assert cosine < 0.999  # not even the direction is that of the objective
     assert (biased - exact).norm() > 0.1 * exact.norm()
+
+
+def test_dividing_by_each_attempts_own_length_is_biased():
+    """What a long attempt passes counts for less; dividing by a number that is the same for all keeps the direction."""
+    lengths, reward = MASK.sum(-1), rewards_of("pass_rate")  # (Y,)
+    first = POLICY.tables()[0].sum(-1)
+    exact = gradient((first.exp() * reward).sum())
+    advantages = reward - (first.exp() * reward).sum().detach()
+    gradients = {}
+    for normalization in ("attempt", "token", "own_length", "constant"):
+        weights = row_weights(lengths, torch.ones(4, dtype=torch.bool), 1, 2.5, 3, normalization)
+        first = POLICY.tables()[0].sum(-1)
+        gradients[normalization] = gradient((first.exp().detach() * weights * advantages * first).sum())
+    torch.testing.assert_close(gradients["attempt"], exact, atol=1e-10, rtol=0)
+    torch.testing.assert_close(gradients["token"], exact / 2.5, atol=1e-10, rtol=0)
+    torch.testing.assert_close(gradients["constant"], exact / 3, atol=1e-10, rtol=0)
+    cosine = torch.nn.functional.cosine_similarity(gradients["own_length"], exact, dim=0)
+    assert cosine < 0.99
+
+
+def clipped_gradient(old: Policy, level: str, clip_low: float, clip_high: float) -> torch.Tensor:
+    """The expected ascent on first attempts of the clipped loss over samples of `old`, their pass rates as advantages."""
+    logprobs, old_logprobs = POLICY.tables()[0], old.tables()[0].detach()  # (Y, T)
+    ratios, mask = policy_ratios(logprobs, old_logprobs, MASK, level)
+    weights = old_logprobs.sum(-1).exp()
+    return -gradient(clipped_policy_gradient_loss(ratios, mask, rewards_of("pass_rate"), weights, clip_low, clip_high))
+
+
+@pytest.mark.parametrize("level", ["sequence", "token"])
+def test_the_first_step_under_a_clip_is_reinforce(level):
+    exact = gradient((POLICY.tables()[0].sum(-1).exp() * rewards_of("pass_rate")).sum())
+    torch.testing.assert_close(clipped_gradient(POLICY, level, 0.2, 0.2), exact, atol=1e-10, rtol=0)
+
+
+def test_off_policy_the_sequence_ratio_is_exact_without_a_clip_and_biased_with_one():
+    exact = gradient((POLICY.tables()[0].sum(-1).exp() * rewards_of("pass_rate")).sum())
+    torch.testing.assert_close(clipped_gradient(REFERENCE, "sequence", 1.0, 1e9), exact, atol=1e-10, rtol=0)
+    assert (clipped_gradient(REFERENCE, "sequence", 0.2, 0.2) - exact).norm() > 0.1 * exact.norm()
+    assert (clipped_gradient(REFERENCE, "token", 1.0, 1e9) - exact).norm() > 0.05 * exact.norm()
 
 
 def test_own_returns_leave_out_what_first_attempts_cause():
@@ -171,6 +163,23 @@ def test_k2_in_the_loss_is_the_reverse_kl():
     first, reference = POLICY.tables()[0].sum(-1), REFERENCE.tables()[0].detach().sum(-1)
     reverse = gradient((first.exp() * (first - reference)).sum())
     torch.testing.assert_close(expected_kl_gradient("k2", "sequence"), reverse, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(("m", "k"), SHAPES)
+def test_k2_in_the_loss_beside_reinforce_is_each_attempts_own_kl(m, k):
+    """The gradient of E[R] - beta (KL(y1) + KL(y2)) where a first attempt does not answer for the KL of its corrections."""
+    y1, y2, probability = trees(m, k)
+    penalty = torch.zeros((), dtype=torch.float64)
+    for turn, (index, y) in enumerate([((y1,), y1), ((y1[:, :, None], y2), y2)]):
+        logprobs, reference = (policy.tables()[turn][index].flatten(0, -2) for policy in (POLICY, REFERENCE))
+        rows = kl_penalty(logprobs, reference.detach(), MASK[y].flatten(0, -2), "k2", "sequence")
+        penalty = penalty + (probability * rows.reshape(len(y), -1).mean(1)).sum()
+    (first, second), (ref_first, ref_second) = ((t[0].sum(-1), t[1].sum(-1)) for t in (POLICY.tables(), REFERENCE.tables()))
+    own = (first.exp() * (first - ref_first)).sum()
+    own = own + (first.detach().exp()[:, None] * second.exp() * (second - ref_second)).sum()
+    expected = gradient(objective("pass_rate", 0.5, 0.0, detach_first=m == 1)) - KL_COEF * gradient(own)
+    got = estimate(m, k, "pass_rate", 0.5, 0.0) - KL_COEF * gradient(penalty)
+    torch.testing.assert_close(got, expected, atol=1e-10, rtol=0)
 
 
 def test_k3_in_the_loss_is_the_forward_kl():

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from rl.config import BoostConfig, CocosConfig, ConfigError, EvaluateConfig
+from rl.cocos_config import CocosConfig
+from rl.config import BoostConfig, ConfigError, EvaluateConfig
 from rl.flags import exit_on_bad_input, parse_flags, resolved
+from rl.update import ClipRange
 
 REQUIRED = ["--model_name_or_path", "some/model", "--train_data", "x.jsonl", "--output_dir", "out"]
 
@@ -28,6 +30,35 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--gama=0.5"], "unknown flag --gama=0.5; did you mean --gamma?"),
         (["--zzzzzz", 1], "unknown flag --zzzzzz; --help lists them all"),
         (["--gamma", 2], "--gamma is 2.0: a discount lies between 0 and 1"),
+        (["--return_form", "sum"], "--return_form is sum with --first_attempts 1 and --num_turns 2: where one turn alone"),
+        (["--return_form", "sum", "--first_attempts", 2, "--num_turns", 1], "--return_form is sum with --first_attempts 2"),
+        (["--return_form", "sum", "--gamma", 0.2], "--gamma is 0.2: it acts with --return_form accumulated only"),
+        (["--improvement_bonus", 1, "--num_turns", 1, "--first_attempts", 2], "--improvement_bonus is 1.0 and --num_turns 1"),
+        (["--improvement_bonus", -1], "--improvement_bonus is -1.0: it must be at least 0"),
+        (
+            ["--truncation_penalty", 1],
+            "--truncation_penalty is 1.0 and --truncated keep: a penalty above 0 and penalize belong",
+        ),
+        (["--truncated", "penalize"], "--truncation_penalty is 0.0 and --truncated penalize: a penalty above 0 and"),
+        (["--first_turn_kl_coef", 1], "--first_turn_kl_coef is 1.0 and --first_attempts 1: first attempts without a group"),
+        (["--first_turn_kl_coef", -1, "--first_attempts", 2], "--first_turn_kl_coef is -1.0: it must be at least 0"),
+        (["--first_turn_kl_coef", 1, "--first_attempts", 2, "--kl_target", 1], "it steers one coefficient for all turns"),
+        (
+            ["--clip_low", 0.1],
+            "--clip_low is 0.1: with one optimizer step a rollout there is no ratio to clip; raise --num_ppo",
+        ),
+        (["--clip_high", 0.3], "or drop --clip_high"),
+        (["--ratio_level", "token"], "--ratio_level is token: with one optimizer step"),
+        (["--clip_low", 1.5, "--num_ppo_epochs", 2], "--clip_low is 1.5: a ratio is never below 0"),
+        (["--clip_high", 0, "--num_ppo_epochs", 2], "--clip_high is 0.0: it must be greater than 0"),
+        (["--num_mini_batches", 0], "--num_mini_batches is 0: it must be at least 1"),
+        (["--entropy_coef", -1], "--entropy_coef is -1.0: it must be at least 0"),
+        (["--max_resampling_rounds", 3], "--max_resampling_rounds is 3: nothing is resampled where nothing is dropped; add"),
+        (["--max_resampling_rounds", -1, "--drop_equal_groups"], "--max_resampling_rounds is -1: it must be at least 0"),
+        (
+            ["--drop_equal_groups", "--baseline", "batch_mean"],
+            "--drop_equal_groups with --baseline batch_mean: there groups of",
+        ),
         (["--gamma", "x"], "--gamma: invalid float value: 'x'"),
         (["--reward", "some"], "--reward: invalid choice: 'some'"),
         (["--temperature", 0], "--temperature is 0.0: it must be greater than 0"),
@@ -99,6 +130,29 @@ def test_turns_beyond_the_second_do_not_branch():
     assert parse("--num_turns", 4, "--rloo_k", 3).branching == (1, 3, 1, 1)
     one = parse("--num_turns", 1, "--first_attempts", 3, "--rloo_k", 2)
     assert (one.branching, one.trajectories_per_problem) == ((3,), 3)
+
+
+def test_coefficients_of_the_kl_by_turn():
+    assert parse("--num_turns", 3).kl_coefs("reward", 0.02) == [0.02] * 3
+    assert parse("--num_turns", 3).kl_coefs("loss", 0.02) == [0.0] * 3
+    loss = parse("--kl_in", "loss", "--first_turn_kl_coef", 0.0)
+    assert (loss.kl_coefs("loss", 0.02), loss.kl_coefs("reward", 0.02)) == ([0.0, 0.02], [0.0, 0.0])
+
+
+def test_more_steps_on_a_rollout_bring_a_clip():
+    assert parse().loss_terms.clip is None
+    config = parse("--num_ppo_epochs", 2, "--num_mini_batches", 3, "--clip_high", 0.3, "--ratio_level", "token")
+    assert config.updates_per_step == 6
+    assert config.loss_terms.clip == ClipRange(0.2, 0.3, "token")
+    assert parse("--num_mini_batches", 2).loss_terms.clip == ClipRange(0.2, 0.2, "sequence")
+    with pytest.raises(ConfigError, match=r"--num_mini_batches is 3: each of the 2 processes has .* 2 trajectories"):
+        parse("--num_mini_batches", 3, "--global_batch_size", 4, "--rloo_k", 2).check_world(2)
+
+
+def test_rounds_of_a_step():
+    assert parse().max_rounds == 1
+    assert parse("--drop_equal_groups").max_rounds == 3
+    assert parse("--drop_equal_groups", "--max_resampling_rounds", 0).max_rounds == 1
 
 
 def test_number_of_steps():

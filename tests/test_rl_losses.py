@@ -5,8 +5,21 @@ import copy
 import pytest
 import torch
 
-from rl.logprobs import CompletionBatch, can_share_prompts, completion_logprobs, token_logprobs
-from rl.losses import policy_gradient_loss, truncated_importance_weights
+from rl.logprobs import (
+    CompletionBatch,
+    can_share_prompts,
+    completion_logprobs,
+    completion_logprobs_and_entropies,
+    token_entropies,
+    token_logprobs,
+)
+from rl.losses import (
+    clipped_policy_gradient_loss,
+    policy_gradient_loss,
+    policy_ratios,
+    truncated_importance_weights,
+    where_clip_binds,
+)
 
 CPU = torch.device("cpu")
 
@@ -33,6 +46,90 @@ def test_importance_weights_by_hand():
     torch.testing.assert_close(weights, torch.tensor([[2.0, 3.0, 0.5], [0.5, 1.0, 1.0]]))
     policy_gradient_loss(logprobs, mask, torch.tensor([1.0, -1.0]), torch.ones(2), weights).backward()
     torch.testing.assert_close(logprobs.grad, torch.tensor([[-2.0, -3.0, -0.5], [0.5, 1.0, 0.0]]))
+
+
+def two_rows():
+    """Ratios of tokens 2 and 1/4, and 3; of the sequences 1/2 and 3. What stands outside the mask must not matter."""
+    new = torch.tensor([[0.4, 0.1], [0.3, 0.7]]).log().requires_grad_()
+    old = torch.tensor([[0.2, 0.4], [0.1, 0.1]]).log()
+    return new, old, torch.tensor([[True, True], [True, False]])
+
+
+def test_ratios_by_hand():
+    new, old, mask = two_rows()
+    sequence, of_rows = policy_ratios(new, old, mask, "sequence")
+    torch.testing.assert_close(sequence.detach(), torch.tensor([[0.5], [3.0]]))
+    assert of_rows.tolist() == [[True], [True]]
+    token, of_tokens = policy_ratios(new, old, mask, "token")
+    torch.testing.assert_close(token.detach(), torch.tensor([[2.0, 0.25], [3.0, 1.0]]))
+    assert of_tokens is mask
+
+
+def test_token_weights_scale_gradients_and_leave_ratios():
+    new, old, mask = two_rows()
+    ratios, _ = policy_ratios(new, old, mask, "sequence", torch.tensor([[5.0, 0.5], [2.0, 9.0]]))
+    torch.testing.assert_close(ratios.detach(), torch.tensor([[0.5], [3.0]]))
+    ratios.sum().backward()  # ratio * weight
+    torch.testing.assert_close(new.grad, torch.tensor([[2.5, 0.25], [6.0, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("advantages", "loss", "gradient"),
+    [
+        # min(0.5 A, 0.8 A) and min(3 A, 1.3 A): raising stops above 1.3, lowering below 0.8, and neither the other way.
+        ([1.0, 1.0], -(2 * 0.5 + 10 * 1.3), [[-1.0, -1.0], [0.0, 0.0]]),
+        ([-1.0, -1.0], 2 * 0.8 + 10 * 3.0, [[0.0, 0.0], [30.0, 0.0]]),
+    ],
+)
+def test_clipped_loss_of_sequences_by_hand(advantages, loss, gradient):
+    new, old, mask = two_rows()
+    ratios, ratio_mask = policy_ratios(new, old, mask, "sequence")
+    got = clipped_policy_gradient_loss(ratios, ratio_mask, torch.tensor(advantages), torch.tensor([2.0, 10.0]), 0.2, 0.3)
+    assert got.item() == pytest.approx(loss)
+    got.backward()
+    torch.testing.assert_close(new.grad, torch.tensor(gradient))
+
+
+def test_clipped_loss_of_tokens_by_hand():
+    new, old, mask = two_rows()
+    ratios, ratio_mask = policy_ratios(new, old, mask, "token")
+    loss = clipped_policy_gradient_loss(ratios, ratio_mask, torch.tensor([1.0, -1.0]), torch.ones(2), 0.2, 0.3)
+    assert loss.item() == pytest.approx(-(1.3 + 0.25) + 3.0)
+    loss.backward()
+    torch.testing.assert_close(new.grad, torch.tensor([[0.0, -0.25], [3.0, 0.0]]))
+
+
+def test_clipped_loss_refuses_mismatched_shapes():
+    with pytest.raises(ValueError, match="do not belong together"):
+        clipped_policy_gradient_loss(torch.ones(2, 1), torch.ones(2, 3), torch.ones(2), torch.ones(2), 0.2, 0.2)
+
+
+def test_where_the_clip_binds():
+    ratios = torch.tensor([0.5, 0.7, 1.0, 1.3, 1.5]).expand(3, 5)
+    is_low, is_high = where_clip_binds(ratios, torch.tensor([1.0, -1.0, 0.0]), 0.4, 0.2)
+    assert is_high.tolist() == [[False, False, False, True, True], [False] * 5, [False] * 5]
+    assert is_low.tolist() == [[False] * 5, [True, False, False, False, False], [False] * 5]
+
+
+def test_entropies_by_hand():
+    """ln 2 of two equal tokens; of odds 1 to 3 at temperature 1/2, which makes them 1 to 9."""
+    logits = torch.tensor([[[0.0, 0.0], [0.0, 3.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    logits[0, 1, 1] = torch.tensor(3.0).log()
+    entropies = token_entropies(logits, torch.tensor([[0, 0]]), torch.tensor([[0, 1]]), 0.5)
+    odds = torch.tensor([0.1, 0.9])
+    torch.testing.assert_close(entropies, torch.tensor([[torch.tensor(2.0).log(), -(odds * odds.log()).sum()]]))
+
+
+def test_entropies_of_completions_equal_a_plain_forward(tiny_model):
+    prompts, completions = [[5, 6, 7], [5, 6, 7], [8]], [[21, 22, 23], [24], [25, 26]]
+    batch = CompletionBatch.collate(prompts, completions, CPU, share_prompts=True)
+    logprobs, entropies = completion_logprobs_and_entropies(tiny_model, batch, 0.9)
+    torch.testing.assert_close(logprobs, completion_logprobs(tiny_model, batch, 0.9))
+    for prompt, completion, row in zip(prompts, completions, entropies):
+        logits = tiny_model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1] / 0.9
+        expected = torch.distributions.Categorical(logits=logits).entropy()
+        torch.testing.assert_close(row[: len(completion)], expected, atol=1e-5, rtol=1e-5)
+        assert not row[len(completion) :].any()
 
 
 def one_row(logits, ids, temperature):

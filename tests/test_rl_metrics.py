@@ -4,9 +4,11 @@ import importlib.util
 import json
 
 import pytest
+import torch
+from toy_rollouts import judged_rollout
 
 from rl.config import ConfigError
-from rl.metrics import Clock, RunWriter, merge, summary_metrics
+from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts
 
 
 def test_merge_weighs_attempts_not_ranks():
@@ -15,6 +17,42 @@ def test_merge_weighs_attempts_not_ranks():
         {"accuracy/turn1": [0.0, 0.0, 1.0], "ratio": [0.5], "tokens/sampled": [5.0], "verdict/passed": []},
     ]
     assert merge(parts) == {"accuracy/turn1": 0.5, "ratio/mean": 1.0, "ratio/max": 1.5, "tokens/sampled": 12.0}
+
+
+def test_merge_takes_statistics_of_advantages_over_all_ranks():
+    parts = [{"advantage/turn2": [1.0, -3.0], "clip/ratio": [1.0]}, {"advantage/turn2": [2.0], "clip/ratio": [1.5, 2.0]}]
+    assert merge(parts) == {
+        "advantage/mean_turn2": 0.0,
+        "advantage/std_turn2": pytest.approx((14 / 3) ** 0.5),
+        "advantage/min_turn2": -3.0,
+        "advantage/max_turn2": 2.0,
+        "advantage/abs_turn2": 2.0,
+        "clip/ratio_mean": 1.5,
+        "clip/ratio_max": 2.0,
+    }
+
+
+def test_counts_of_a_rollout(problems):
+    rollout = judged_rollout(problems[0], [1, 1], [3, 3, 0, 2], ["stop", "length", "stop", "eos"])
+    rollout.turns[1][0].completion_ids, rollout.turns[1][0].sampling_logprobs = [1, 2, 3], [-1.0, -2.0, -3.0]
+    metrics = merge([rollout_counts(rollout, "pass_count")])
+    assert metrics["reward/turn1"] == 1.0
+    assert metrics["reward/turn2"] == 2.0
+    assert metrics["group/equal_rewards_turn1"] == 1.0
+    assert metrics["group/equal_rewards_turn2"] == 0.5
+    assert metrics["entropy/turn1"] == 0.5
+    assert metrics["entropy/turn2"] == pytest.approx((1 + 2 + 3 + 0.5 * 3) / 6)  # a token, not an attempt
+    assert metrics["length/turn2"] == 1.5
+    assert metrics["finish/length_turn2"] == 0.25
+
+
+def test_counts_of_what_is_learned_from():
+    kls = [torch.tensor([[1.0]]), torch.tensor([[[2.0, 3.0]]])]
+    advantages = [torch.tensor([[0.0]]), torch.tensor([[[4.0, 7.0]]])]
+    is_trained = [torch.tensor([[True]]), torch.tensor([[[True, False]]])]
+    counts = tensor_counts(kls, advantages, is_trained)
+    assert counts["kl/mean"] == [1.0, 2.0, 3.0]
+    assert counts["advantage/turn2"] == [4.0]
 
 
 def test_summary_metrics_are_the_values():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rl.rewards import accumulated_returns, expand_to_leaves
+from rl.rewards import accumulated_returns, expand_to_leaves, returns_by_turn
 from rl.rewards import test_reward as reward_of
 
 
@@ -43,6 +43,16 @@ def test_gamma_zero_pays_the_improvement_and_gamma_one_the_last_reward():
 def test_three_turn_return():
     rewards = [torch.tensor([[1.0]]), torch.tensor([[[3.0]]]), torch.tensor([[[[2.0]]]])]
     assert accumulated_returns(rewards, 0.5).item() == 0.25 * 1 + 0.5 * 2 - 1
+
+
+def test_returns_by_turn_by_hand():
+    """Rewards 1, 3 and 2 over three turns; the improvement over all of them is 1."""
+    rewards = [torch.tensor([[1.0]]), torch.tensor([[[3.0]]]), torch.tensor([[[[2.0]]]])]
+    whole = 0.25 * 1 + 0.5 * 2 - 1
+    assert [r.item() for r in returns_by_turn(rewards, "accumulated", 0.5)] == [whole] * 3
+    assert [r.item() for r in returns_by_turn(rewards, "accumulated", 0.5, 4.0)] == [whole + 4] * 3
+    assert [r.item() for r in returns_by_turn(rewards, "sum", 0.5)] == [6.0, 5.0, 2.0]
+    assert [r.item() for r in returns_by_turn(rewards, "sum", 0.5, 4.0)] == [10.0, 9.0, 6.0]
 
 
 def test_expand_refuses_a_foreign_shape():

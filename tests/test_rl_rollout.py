@@ -9,11 +9,11 @@ import torch
 
 from data.problem import DataError, Problem
 from data.prompts import DONE, answer, correction_prompt, first_prompt
+from rl.cocos_config import CocosConfig
 from rl.completion import decode
-from rl.config import CocosConfig
 from rl.pretrained import load_model, load_model_config, load_tokenizer
 from rl.rollout import PromptEncoder, build_collector, find_inexact_text
-from rl.scoring import num_judged, rollout_kls, rollout_rewards, train_rows
+from rl.scoring import attempt_counts, loss_weights, rollout_kls, rollout_rewards, train_rows
 from rl.trajectory import Attempt
 from sandbox.verdict import infra_verdict
 
@@ -152,7 +152,8 @@ def test_rewards_and_rows(tiny_model, tiny_model_dir, problems):
         rollout.turns[1][1].pending_verdict = good
         rewards, has_verdict = rollout_rewards(rollout, "pass_count")
     assert rewards[1].tolist() == [[[0.0, 3.0]], [[0.0, 0.0]]]
-    assert num_judged(has_verdict) == [2, 4]
+    lengths = [[len(a.completion_ids) for a in attempts] for attempts in rollout.turns]
+    assert attempt_counts(rollout, has_verdict).tolist() == [[2, sum(lengths[0])], [4, sum(lengths[1])]]
     lost = Future()
     lost.set_result(infra_verdict("gone", (False,)))
     rollout.turns[1][2].pending_verdict = lost
@@ -161,10 +162,17 @@ def test_rewards_and_rows(tiny_model, tiny_model_dir, problems):
     assert judged[1].tolist() == [[[True, True]], [[False, True]]]
     has_verdict[1][1, 0, 0] = False
     advantages = [torch.zeros_like(rewards[0]), torch.arange(4.0).reshape(2, 1, 2)]
-    rows = train_rows(rollout, advantages, has_verdict, [2, 8])
+    weights = loss_weights(rollout, has_verdict, torch.tensor([[2, 20], [8, 80]]), "attempt", 4)
+    rows = train_rows(rollout, advantages, weights, [0.0, 0.0])
     # The first row stays whatever its advantage; of the rest those with an advantage and a verdict.
     assert [(row.advantage, row.weight) for row in rows] == [(0.0, 1 / 2), (1.0, 1 / 8), (3.0, 1 / 8)]
     assert rows[1].sampling_logprobs is rollout.turns[1][1].sampling_logprobs
+    # With a KL in the loss of corrections all of them count, but for the one without a verdict.
+    rows = train_rows(rollout, advantages, [0.5 * weights[0], weights[1]], [0.0, 0.3])
+    assert [(row.advantage, row.kl_coef, row.weight) for row in rows] == [
+        (0.0, 0.0, 1 / 4),
+        *[(advantage, 0.3, 1 / 8) for advantage in (0.0, 1.0, 3.0)],
+    ]
 
 
 def test_inexact_tokenizers_are_found(tokenizer, problems):

@@ -71,6 +71,7 @@ def test_help_names_every_flag(script):
         ({"max_new_tokens": 2000}, "lower --max_new_tokens"),
         ({"kl_estimator": "k3"}, "add --kl_in loss, or drop them"),
         ({"kl_target": 1.0, "kl_coef": 0}, "error: --kl_target is 1.0 and --kl_coef 0: nothing to steer"),
+        ({"num_mini_batches": 9}, "error: --num_mini_batches is 9: each of the 1 processes has"),
         ({"global_batch_size": 7}, "error: --global_batch_size is 7: it must be a multiple of 2"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -194,3 +195,64 @@ def test_two_ranks_agree_with_one_on_a_batch_baseline_and_a_kl_loss(boosted, fil
     assert (ours[0]["train/kl_coef"], ours[1]["train/kl_coef"]) == (0.1, pytest.approx(0.1 * 0.98))
     moved = distance(tmp_path / "two" / "checkpoint-1", boosted / "checkpoint-30")
     assert distance(tmp_path / "two" / "checkpoint-1", tmp_path / "one" / "checkpoint-1") < 0.02 * moved
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_two_ranks_with_epochs_mini_batches_and_dropped_problems(boosted, files, tmp_path, stage):
+    """Ranks with unequal numbers of problems and rows take equal numbers of rounds, forwards and optimizer steps."""
+    extra = {
+        "num_ppo_epochs": 2,
+        "num_mini_batches": 2,
+        "clip_high": 0.3,
+        "drop_equal_groups": True,
+        "max_resampling_rounds": 1,
+    }
+    terms = {"entropy_coef": 0.01, "importance_cap": 2.0, "loss_normalization": "token", "lr_scheduler_type": "linear"}
+    zero = {"deepspeed": ROOT / f"launch/zero{stage}.json", "ds3_gather_for_generation": stage < 3}
+    torchrun(2, *cocos_flags(boosted / "checkpoint-30", files, tmp_path / "run", **extra, **terms, **zero))
+    first, second = metrics_of(tmp_path / "run")
+    assert first["group/dropped"] > 0
+    assert first["group/rounds"] == 2
+    assert first["tokens/sampled"] > 0
+    assert abs(first["ratio/max"] - 1) < 1e-3  # the sampler's, before the first optimizer step
+    assert first["clip/ratio_max"] != 1  # the last epoch's
+    assert 0 <= first["clip/share_low"] + first["clip/share_high"] <= 1
+    assert first["train/learning_rate"] == pytest.approx(1e-3)
+    assert second["train/learning_rate"] == pytest.approx(0.5e-3)  # after 4 of 8 optimizer steps
+    assert {"entropy/turn1", "advantage/std_turn2", "advantage/max_turn2"} <= first.keys()
+    samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    assert sum(sample["step"] == 1 for sample in samples) > 4 * 2  # those dropped and those drawn for them are there too
+
+
+def test_a_step_without_anything_to_teach_still_takes_place(tiny_model_dir, files, tmp_path):
+    """The untrained model passes no test: every problem is dropped, on both ranks, and the gradient is zero."""
+    flags = {"drop_equal_groups": True, "max_steps": 1, "max_new_tokens": 4, "kl_target": 1.0}
+    done = torchrun(2, *cocos_flags(tiny_model_dir, files, tmp_path / "run", **flags))
+    (row,) = metrics_of(tmp_path / "run")
+    assert (row["group/dropped"], row["group/rounds"], row["train/loss"], row["train/grad_norm"]) == (12, 3, 0, 0)
+    assert "none of 12 problems has anything to teach" in done.stderr
+    assert "kl/mean" not in row
+    assert row["tokens/sampled"] > 0
+    assert distance(tmp_path / "run" / "checkpoint-1", tiny_model_dir) == 0
+
+
+def test_returns_and_normalisers_reach_the_loss(one_process_run, boosted, files, tmp_path):
+    """The same samples as another run's: r2 + 2 (r2 - r1) is 3 r2 among siblings, and a constant divides the loss."""
+    common = {"first_attempts": 2, "max_steps": 1}
+    scaled = {"return_form": "sum", "improvement_bonus": 2.0, **common}
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "scaled", **scaled))
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "constant", loss_normalization="constant", **common))
+    plain, scaled, constant = (metrics_of(run)[0] for run in (one_process_run, tmp_path / "scaled", tmp_path / "constant"))
+    assert scaled["advantage/abs_turn2"] == pytest.approx(3 * plain["advantage/abs_turn2"], rel=1e-3)
+    assert scaled["advantage/abs_turn1"] > plain["advantage/abs_turn1"]
+    assert constant["train/loss"] == pytest.approx(plain["train/loss"] / 24, rel=1e-3)  # --max_new_tokens
+
+
+def test_masked_attempts_have_no_gradient(boosted, files, tmp_path):
+    """At a limit of one token every attempt is cut."""
+    flags = {"truncated": "mask", "max_new_tokens": 1, "max_steps": 1}
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "run", **flags))
+    (row,) = metrics_of(tmp_path / "run")
+    assert row["finish/length_turn2"] == 1
+    assert (row["train/loss"], row["train/grad_norm"]) == (0, 0)
+    assert "advantage/abs_turn2" not in row

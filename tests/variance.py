@@ -5,7 +5,7 @@ that a tree takes on average, which is the variance of an average over as many t
 """
 
 import torch
-from test_rl_enumeration import ATTEMPTS, POLICY, REFERENCE, gradient, objective, rewards_of, trees
+from toy_policy import ATTEMPTS, POLICY, REFERENCE, gradient, objective, rewards_of, trees
 
 from rl.advantages import tree_advantages
 
@@ -32,7 +32,8 @@ def moments(m: int, k: int, baseline: str) -> tuple[torch.Tensor, float, float]:
     rewards = [rewards_of(FORM)[y1], rewards_of(FORM)[y2]]
     kls = [(first - ref_first)[y1], (second - ref_second)[index]]
     valid = [torch.ones_like(r, dtype=torch.bool) for r in rewards]
-    a = tree_advantages(rewards, kls, valid, gamma=GAMMA, kl_coef=KL_COEF, baseline=baseline)
+    penalties = [KL_COEF * kl for kl in kls]
+    a = tree_advantages(rewards, penalties, valid, gamma=GAMMA, baseline=baseline)
     estimates = (a[0][..., None] * first_scores[y1]).mean(1) + (a[1][..., None] * second_scores[index]).mean((1, 2))  # (S, D)
     mean = (probability[:, None] * estimates).sum(0)
     variance = (probability * (estimates - mean).square().sum(-1)).sum().item()
