@@ -27,7 +27,7 @@ from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
 from rl.kl_control import KlCoefficient
 from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts
 from rl.ppo import update_epochs
-from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
+from rl.pretrained import check_same_tokens, compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
 from rl.resampling import ProblemSource
 from rl.rollout import Collector, build_collector
 from rl.scoring import (
@@ -56,6 +56,7 @@ def main() -> None:
         use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
         zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
         tokenizer = load_tokenizer(config.model_name_or_path)
+        check_same_tokens(config.reference, tokenizer)
         collector = build_collector(
             config,
             tokenizer,
@@ -87,7 +88,7 @@ def train(
     num_steps = config.num_steps(len(problems), config.problems_per_step)
     model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
     engine = build_engine(model, zero_config, config, num_steps * config.updates_per_step)
-    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
+    model = load_model(config.reference, torch.float32, config.attn_implementation)
     reference = build_reference(model, zero_config, device)
     kl_coef = KlCoefficient(config.kl_coef, config.kl_target)
     weights = SamplingWeights(engine, config.ds3_gather_for_generation)
@@ -116,7 +117,7 @@ def train(
         advantages = advantages_of(rewards, penalties, is_trained)
         totals = processes.add(attempt_counts(rollout, is_trained))
         row_weights = loss_weights(
-            rollout, is_trained, totals, config.loss_normalization, config.max_new_tokens, config.first_turn_weight
+            rollout, is_trained, totals, config.loss_normalization, config.max_new_tokens, config.turn_weights
         )
         loss_kl_coefs = config.kl_coefs("loss", kl_coef.value)
         rows_to_train = train_rows(rollout, advantages, row_weights, loss_kl_coefs, keep_all=config.entropy_coef > 0)

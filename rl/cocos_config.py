@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rl.advantages import GROUP_BASELINES, Baseline, FirstTurnReturn
-from rl.config import ConfigError, RolloutFlags, TrainFlags, at_least, flag, positive
+from rl.config import ConfigError, RolloutFlags, TrainFlags, at_least, flag, model_at, positive
 from rl.losses import KlLevel, Normalization, RatioLevel
 from rl.rewards import ReturnForm, RewardForm
 from rl.scoring import Truncated
@@ -35,7 +35,7 @@ class CocosConfig(RolloutFlags, TrainFlags):
     )
     improvement_bonus: float = flag(0.0, "Add this times the improvement over turns (r2 - r1) to the return of all turns.")
     first_turn_return: FirstTurnReturn = flag("full", "Score first attempts by all they cause, or by their own reward.")
-    first_turn_weight: float = flag(1.0, "Weight of the first turn's loss beside the others'.")
+    turn_weight: list[float] | None = flag(None, "Weight of each turn's loss, one number a turn; all 1 where not given.")
     loss_normalization: Normalization = flag(
         "attempt",
         "What a turn's loss, a sum over tokens, is divided by. attempt: its attempts; token: its tokens; own_length: its "
@@ -59,12 +59,15 @@ class CocosConfig(RolloutFlags, TrainFlags):
         "penalize: take --truncation_penalty off their score.",
     )
     truncation_penalty: float = flag(0.0, "With --truncated penalize: what it costs, in units of reward.")
-    kl_coef: float = flag(0.01, "Coefficient of the KL to the starting model.")
+    kl_coef: float = flag(0.01, "Coefficient of the KL to the reference model.")
+    ref_model_name_or_path: str | None = flag(None, "Reference model of the KL; the model to start from where not given.")
     first_turn_kl_coef: float | None = flag(None, "That of first attempts, where it is to be another than --kl_coef.")
     kl_in: Literal["reward", "loss"] = flag(
         "reward", "Subtract the sequence's KL from its return, or add a penalty to the loss."
     )
-    kl_estimator: Literal["k2", "k3"] = flag("k2", "With --kl_in loss: k2 is the reverse KL, k3 the forward.")
+    kl_estimator: Literal["auto", "k1", "k2", "k3"] = flag(
+        "auto", "k1 in the reward; in the loss k2, the reverse KL, or k3, the forward. auto: k1 in the reward, k2 in the loss."
+    )
     kl_level: KlLevel = flag("sequence", "With --kl_in loss: of the whole completion, or summed over its tokens (biased).")
     kl_target: float = flag(0.0, "Steer --kl_coef towards this mean KL a sequence, in nats; 0: leave it as it is.")
     num_ppo_epochs: int = flag(1, "Passes over each rollout; more than one, or mini-batches, train under a clipped ratio.")
@@ -87,7 +90,6 @@ class CocosConfig(RolloutFlags, TrainFlags):
         at_least(
             0,
             importance_cap=self.importance_cap,
-            first_turn_weight=self.first_turn_weight,
             entropy_coef=self.entropy_coef,
         )
         self._check_tree()
@@ -98,6 +100,11 @@ class CocosConfig(RolloutFlags, TrainFlags):
 
     def _check_tree(self) -> None:
         at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
+        given = " ".join(f"{weight:g}" for weight in self.turn_weights)
+        if len(self.turn_weights) != self.num_turns:
+            raise ConfigError(f"--turn_weight is {given}: it takes one number a turn, here {self.num_turns}")
+        if min(self.turn_weights) < 0 or max(self.turn_weights) == 0:
+            raise ConfigError(f"--turn_weight is {given}: no weight is below 0, and one at least must be above")
         if max(self.branching) < 2:
             name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)
             raise ConfigError(
@@ -128,13 +135,18 @@ class CocosConfig(RolloutFlags, TrainFlags):
             )
 
     def _check_kl(self) -> None:
+        model_at("ref_model_name_or_path", self.reference)
         at_least(0, kl_coef=self.kl_coef, kl_target=self.kl_target, first_turn_kl_coef=self.first_turn_kl_coef or 0.0)
         if self.kl_target and not self.kl_coef:
             raise ConfigError(f"--kl_target is {self.kl_target} and --kl_coef 0: nothing to steer; give a --kl_coef above 0")
-        if self.kl_in == "reward" and (self.kl_estimator, self.kl_level) != ("k2", "sequence"):
+        if self.kl_in == "loss" and self.kl_estimator == "k1":
+            raise ConfigError(
+                "--kl_estimator is k1 with --kl_in loss: there its gradient is 0 in expectation; use k2, k3 or --kl_in reward"
+            )
+        if self.kl_in == "reward" and (self.kl_estimator in ("k2", "k3") or self.kl_level != "sequence"):
             raise ConfigError(
                 f"--kl_estimator {self.kl_estimator} --kl_level {self.kl_level} act on a penalty in the loss: in the "
-                "reward the KL is log pi - log pi_ref of the sequence, whose gradient is exact; add --kl_in loss, or drop them"
+                "reward the KL is k1 of the sequence, log pi - log pi_ref, which is exact there; add --kl_in loss, or drop them"
             )
         if self.first_turn_kl_coef is None:
             return
@@ -196,7 +208,18 @@ class CocosConfig(RolloutFlags, TrainFlags):
     @property
     def loss_terms(self) -> LossTerms:
         clip = ClipRange(self.clip_low, self.clip_high, self.ratio_level) if self.updates_per_step > 1 else None
-        return LossTerms(self.importance_cap, self.entropy_coef, self.kl_estimator, self.kl_level, clip)
+        estimator = "k2" if self.kl_estimator == "auto" else self.kl_estimator
+        return LossTerms(self.importance_cap, self.entropy_coef, estimator, self.kl_level, clip)
+
+    @property
+    def reference(self) -> str:
+        """Name or path of the model that the KL is measured against."""
+        return self.ref_model_name_or_path or self.model_name_or_path
+
+    @property
+    def turn_weights(self) -> list[float]:
+        """Weight of every turn's loss."""
+        return self.turn_weight or [1.0] * self.num_turns
 
     def kl_coefs(self, place: Literal["reward", "loss"], kl_coef: float) -> list[float]:
         """Coefficients of the KL in the reward or in the loss, by turn; `kl_coef` is where --kl_coef has been steered to."""

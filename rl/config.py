@@ -33,11 +33,7 @@ class ModelFlags:
     local_rank: int = flag(-1, "Appended by the deepspeed launcher; LOCAL_RANK in the environment wins.")
 
     def check(self) -> None:
-        path = Path(self.model_name_or_path)
-        if path.exists() and not (path / "config.json").is_file():
-            raise ConfigError(f"--model_name_or_path {path} has no config.json; give a Hugging Face model folder or a hub name")
-        if not path.exists() and self.model_name_or_path.startswith((".", "/", "~")):
-            raise ConfigError(f"--model_name_or_path {path} does not exist; give a Hugging Face model folder or a hub name")
+        model_at("model_name_or_path", self.model_name_or_path)
         if Path(self.output_dir).is_file():
             raise ConfigError(f"--output_dir {self.output_dir} is a file; give a folder")
         at_least(0, seed=self.seed)
@@ -169,6 +165,15 @@ class EvaluateConfig(RolloutFlags, ModelFlags):
         super().check()
         at_least(1, num_turns=self.num_turns, batch_size=self.batch_size)
         at_least(0, temperature=self.temperature, max_problems=self.max_problems)
+
+
+def model_at(flag_name: str, name_or_path: str) -> None:
+    """Raises: ConfigError for a path without a model. A hub name is found out about when it is loaded."""
+    path = Path(name_or_path)
+    if path.exists() and not (path / "config.json").is_file():
+        raise ConfigError(f"--{flag_name} {path} has no config.json; give a Hugging Face model folder or a hub name")
+    if not path.exists() and name_or_path.startswith((".", "/", "~")):
+        raise ConfigError(f"--{flag_name} {path} does not exist; give a Hugging Face model folder or a hub name")
 
 
 def at_least(least: float, **values: float) -> None:

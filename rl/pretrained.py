@@ -27,6 +27,16 @@ def load_tokenizer(model_name_or_path: str) -> PreTrainedTokenizerBase:
         ) from None
 
 
+def check_same_tokens(reference: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises: ConfigError where the model at `reference` gives other ids to tokens: a KL of its logprobs would mean nothing."""
+    theirs = load_tokenizer(reference)
+    if theirs.get_vocab() != tokenizer.get_vocab():
+        raise ConfigError(
+            f"--ref_model_name_or_path {reference}: its tokenizer has other tokens ({len(theirs)}) than the model's "
+            f"({len(tokenizer)}); the KL needs a reference with the same"
+        )
+
+
 def load_model_config(model_name_or_path: str, attn_implementation: str) -> Any:
     """The model's configuration without its weights. Raises: ConfigError where there is none."""
     try:

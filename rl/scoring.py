@@ -88,15 +88,17 @@ def loss_weights(
     totals: torch.Tensor,
     normalization: Normalization,
     max_new_tokens: int,
-    first_turn_weight: float = 1.0,
+    turn_weights: Sequence[float],
 ) -> list[torch.Tensor]:
-    """What each attempt weighs in the loss, see `rl.losses.row_weights`; `totals` are `attempt_counts` over all ranks."""
+    """What each attempt weighs in the loss: its turn's weight times `rl.losses.row_weights`.
+
+    `totals` are `attempt_counts` over all ranks.
+    """
     lengths = _per_turn(rollout, lambda attempt: len(attempt.completion_ids))
-    weights = [
-        row_weights(n, mask, num_attempts, num_tokens, max_new_tokens, normalization)
-        for n, mask, (num_attempts, num_tokens) in zip(lengths, is_trained, totals.tolist())
+    return [
+        turn_weight * row_weights(n, mask, num_attempts, num_tokens, max_new_tokens, normalization)
+        for turn_weight, n, mask, (num_attempts, num_tokens) in zip(turn_weights, lengths, is_trained, totals.tolist())
     ]
-    return [weights[0] * first_turn_weight, *weights[1:]]
 
 
 def train_rows(

@@ -65,7 +65,7 @@ MUTANTS = (
     ("scoring", "valid & ~cut", "valid"),
     ("scoring", "coef * kl + truncation_penalty", "coef * kl - truncation_penalty"),
     ("scoring", "(mask * n).sum()", "n.sum()"),
-    ("scoring", "weights[0] * first_turn_weight", "weights[0]"),
+    ("scoring", "turn_weight * row_weights(", "row_weights("),
     ("scoring", "amax(-1) for a in advantages]).amax(0)", "amax(-1) for a in advantages]).amin(0)"),
     ("scoring", "[0.0] * len(rewards)", "[1.0] * len(rewards)"),
     ("update", "truncated_importance_weights(old_logprobs, sampled", "truncated_importance_weights(logprobs, sampled"),

@@ -139,6 +139,30 @@ def test_coefficients_of_the_kl_by_turn():
     assert (loss.kl_coefs("loss", 0.02), loss.kl_coefs("reward", 0.02)) == ([0.0, 0.02], [0.0, 0.0])
 
 
+def test_estimators_of_the_kl_are_those_that_have_the_right_gradient():
+    assert parse("--kl_estimator", "k1").loss_terms.kl_estimator == "k1"
+    assert parse("--kl_in", "loss").loss_terms.kl_estimator == "k2"
+    with pytest.raises(ConfigError, match=r"k1 with --kl_in loss: there its gradient is 0 in expectation; use k2, k3"):
+        parse("--kl_in", "loss", "--kl_estimator", "k1")
+
+
+def test_turns_weigh_the_same_unless_told_otherwise(tmp_path):
+    assert parse("--num_turns", 3).turn_weights == [1, 1, 1]
+    (tmp_path / "p.yaml").write_text("turn_weight: [0.5, 1]\n")
+    assert parse("--config", tmp_path / "p.yaml").turn_weights == [0.5, 1]
+    with pytest.raises(ConfigError, match=r"--turn_weight is 1 1: it takes one number a turn, here 3"):
+        parse("--turn_weight", 1, 1, "--num_turns", 3)
+    with pytest.raises(ConfigError, match=r"--turn_weight is 0 0: no weight is below 0, and one at least must be above"):
+        parse("--turn_weight", 0, 0)
+
+
+def test_the_reference_is_the_start_unless_named(tmp_path):
+    assert parse().reference == parse().model_name_or_path
+    assert parse("--ref_model_name_or_path", "other").reference == "other"
+    with pytest.raises(ConfigError, match=r"--ref_model_name_or_path .* has no config\.json"):
+        parse("--ref_model_name_or_path", tmp_path)
+
+
 def test_more_steps_on_a_rollout_bring_a_clip():
     assert parse().loss_terms.clip is None
     config = parse("--num_ppo_epochs", 2, "--num_mini_batches", 3, "--clip_high", 0.3, "--ratio_level", "token")

@@ -162,7 +162,7 @@ def test_rewards_and_rows(tiny_model, tiny_model_dir, problems):
     assert judged[1].tolist() == [[[True, True]], [[False, True]]]
     has_verdict[1][1, 0, 0] = False
     advantages = [torch.zeros_like(rewards[0]), torch.arange(4.0).reshape(2, 1, 2)]
-    weights = loss_weights(rollout, has_verdict, torch.tensor([[2, 20], [8, 80]]), "attempt", 4)
+    weights = loss_weights(rollout, has_verdict, torch.tensor([[2, 20], [8, 80]]), "attempt", 4, [1, 1])
     rows = train_rows(rollout, advantages, weights, [0.0, 0.0])
     # The first row stays whatever its advantage; of the rest those with an advantage and a verdict.
     assert [(row.advantage, row.weight) for row in rows] == [(0.0, 1 / 2), (1.0, 1 / 8), (3.0, 1 / 8)]

@@ -43,7 +43,7 @@ def test_a_turns_attempts_and_tokens_are_its_normalisers(problems):
         "constant": [0.025, [1 / 40, 0, 1 / 40]],
     }
     for normalization, (first, corrections) in expected.items():
-        weights = loss_weights(rollout, is_trained, totals, normalization, 10, first_turn_weight=0.5)
+        weights = loss_weights(rollout, is_trained, totals, normalization, 10, [0.5, 1.0])
         assert weights[0].flatten().tolist() == pytest.approx([first]), normalization
         assert weights[1].flatten().tolist() == pytest.approx(corrections), normalization
 
@@ -86,7 +86,7 @@ def test_a_rank_without_problems_has_nothing_to_add(problems):
         assert [a.shape[0] for a in advantages] == [0, 0]
     totals = attempt_counts(empty, has_verdict)
     assert totals.tolist() == [[0, 0], [0, 0]]
-    weights = loss_weights(empty, has_verdict, totals, "token", 10)
+    weights = loss_weights(empty, has_verdict, totals, "token", 10, [1, 1])
     assert train_rows(empty, advantages, weights, [0.1, 0.1]) == []
     flags = SimpleNamespace(reward="pass_rate", truncated="keep", truncation_penalty=0.0)
     assert informative_problems(empty, flags, partial(tree_advantages, gamma=0.5)) == []

@@ -42,7 +42,7 @@ def cocos_flags(model_dir: Path, files: Path, output_dir: Path, **flags) -> list
         "kl_coef": 0.1,
         **flags,
     }
-    return ["train_cocos.py", *[token for name, value in values.items() for token in (f"--{name}", str(value))]]
+    return ["train_cocos.py", *[token for name, value in values.items() for token in (f"--{name}", *str(value).split())]]
 
 
 def metrics_of(output_dir: Path) -> list[dict]:
@@ -182,9 +182,17 @@ def test_a_run_with_the_paged_sampler(boosted, files, tmp_path):
     assert metrics_of(tmp_path / "run")[0]["ratio/mean"] == pytest.approx(1, abs=1e-3)
 
 
+def test_the_kl_is_to_the_reference_that_was_named(boosted, tiny_model_dir, files, tmp_path):
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "a", max_steps=1))
+    flags = {"max_steps": 1, "ref_model_name_or_path": tiny_model_dir}
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "b", **flags))
+    assert metrics_of(tmp_path / "a")[0]["kl/mean"] == pytest.approx(0, abs=1e-3)
+    assert metrics_of(tmp_path / "b")[0]["kl/mean"] > 1
+
+
 def test_two_ranks_agree_with_one_on_a_batch_baseline_and_a_kl_loss(boosted, files, tmp_path):
     """What is summed over ranks: the batch's mean score and the normalisers of the penalty; and a coefficient that moves."""
-    extra = {"baseline": "batch_mean", "kl_in": "loss", "kl_target": 0.5, "first_turn_weight": 0.5, "save_steps": 1}
+    extra = {"baseline": "batch_mean", "kl_in": "loss", "kl_target": 0.5, "turn_weight": "0.5 1", "save_steps": 1}
     flags = {"kl_estimator": "k3", "kl_level": "token", "reward": "pass_rate", **extra}
     run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "one", **flags))
     torchrun(2, *cocos_flags(boosted / "checkpoint-30", files, tmp_path / "two", **flags))
