@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from rl.completion import Sample, Seed, StopCondition
 from rl.decoding import RepeatedPrompts, SharedPrompts, can_decode_shared
-from rl.kv_cache import growing_cache
+from rl.prefill import prefill_blocks, prefill_cache
 from rl.prompt_memory import PromptMemory
 
 # Below this share of live rows the finished ones are dropped: copying the cache for every row that ends costs more.
@@ -49,7 +49,8 @@ def sample_batch(
     was_training = model.training
     model.eval()
     memory = memory or PromptMemory()
-    memory.learn_common(model, prompts)
+    if can_decode_shared(model):
+        memory.learn_common(model, prompts)
     for batch in _batches(prompts, num_samples, max_rows):
         owners = [i for i, n in batch for _ in range(n)]
         first = {i: len(results[i]) for i, _ in batch}
@@ -112,13 +113,15 @@ class _Decoding:
     ):
         self._temperature, self._memory = temperature, memory
         self._rows = [_Row(prompt) for prompt, count in zip(prompts, counts) for _ in range(count)]
-        cache, mask, logits = prefill(model, prompts, memory)
         owner = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(model.device)  # (B,)
-        if can_decode_shared(model, cache):
-            self._states = SharedPrompts(model, cache, mask, owner, memory.common)
+        if can_decode_shared(model):
+            blocks, logits = prefill_blocks(model, prompts, memory)
+            self._states = SharedPrompts(model, blocks, owner, memory.common)
         else:
+            cache, mask, logits = prefill_cache(model, prompts)
             self._states = RepeatedPrompts(model, cache, mask, owner)
-        self._positions = mask.sum(-1)[owner]  # (B,) of the next token
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+        self._positions = lengths[owner]  # (B,) of the next token
         self._logits = logits[owner]  # (B, V)
 
     @property
@@ -189,63 +192,3 @@ def inverse_cdf(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
 def _first_above(cdf: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Index (B, 1) of the first entry of `cdf` (B, X) above `target` (B, 1): never one of probability 0."""
     return torch.searchsorted(cdf, target, right=True).clamp(max=cdf.shape[-1] - 1)
-
-
-def prefill(
-    model: PreTrainedModel, prompts: list[list[int]], memory: PromptMemory
-) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
-    """One pass over what `memory` has not seen of the prompts: their cache, mask (P, L) and next-token logits (P, V).
-
-    Columns are [common prefix | padding, remembered | padding, computed]; positions count a prompt's own tokens.
-    """
-    num_common = len(memory.common_ids)
-    cache = growing_cache(model)
-    for layer, states in zip(cache.layers, memory.common):
-        layer.update(*(part.expand(len(prompts), -1, -1, -1) for part in states))
-    remembered = [memory.find(prompt) for prompt in prompts]
-    lengths = [states[0][0].shape[-2] if states else 0 for states in remembered]
-    mask = torch.ones(len(prompts), num_common, dtype=torch.long, device=model.device)
-    if any(lengths):
-        length = max(lengths)
-        for index, layer in enumerate(cache.layers):
-            layer.update(*_stacked([states[index] if states else None for states in remembered], length))
-        columns = torch.arange(length, device=model.device)
-        starts = length - torch.tensor(lengths, device=model.device)
-        mask = torch.cat([mask, (columns >= starts.unsqueeze(-1)).long()], -1)
-    input_ids, new_mask = left_pad([p[num_common + n :] for p, n in zip(prompts, lengths)], model.device)
-    mask = torch.cat([mask, new_mask], -1)
-    out = model(
-        input_ids=input_ids,
-        attention_mask=mask,
-        position_ids=position_ids(mask)[:, -input_ids.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return cache, mask, out.logits[:, -1]
-
-
-def _stacked(rows: list[tuple[torch.Tensor, torch.Tensor] | None], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values (P, H, length, D) of rows (H, tokens, D), padded in front; None is all padding."""
-    stacked = []
-    for kind in range(2):
-        like = next(row[kind] for row in rows if row is not None)
-        block = like.new_zeros(len(rows), like.shape[0], length, like.shape[2])
-        for row, target in zip(rows, block):
-            if row is not None:
-                target[:, length - row[kind].shape[1] :] = row[kind]
-        stacked.append(block)
-    return stacked[0], stacked[1]
-
-
-def left_pad(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids (N, L) and attention mask (N, L) with the padding in front; the padding id is 0 and never attended to."""
-    length = max(len(row) for row in rows)
-    ids = torch.tensor([[0] * (length - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
-
-
-def position_ids(attention_mask: torch.Tensor) -> torch.Tensor:
-    """Positions (N, L) that count attended tokens only, so that padding does not move a row."""
-    return (attention_mask.cumsum(-1) - 1).clamp(min=0)

@@ -21,10 +21,11 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from data.problem import Problem, read_problems
 from data.prompts import extract_code
-from rl.batch_sampling import left_pad, sample_batch
+from rl.batch_sampling import sample_batch
 from rl.completion import StopCondition, decode
 from rl.packed_linears import packed_linears
 from rl.paged_sampling import sample_paged
+from rl.prefill import left_pad
 from rl.pretrained import compute_dtype, eos_token_ids, load_model, load_tokenizer
 from rl.prompt_memory import PromptMemory
 from rl.rollout import PromptEncoder

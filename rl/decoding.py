@@ -15,15 +15,16 @@ from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 
 from rl.kv_cache import growing_cache, is_plain
 from rl.logprobs import can_share_prompts
+from rl.prefill import Blocks
 from rl.prompt_memory import States
 
 ATTENTION = "cocos_shared_prompts"
 
 
-def can_decode_shared(model: PreTrainedModel, cache: DynamicCache) -> bool:
+def can_decode_shared(model: PreTrainedModel) -> bool:
     """Whether every layer is plain attention that the library lets us compute."""
     is_pluggable = getattr(model, "_supports_attention_backend", False)
-    return is_pluggable and can_share_prompts(model.config) and is_plain(cache)
+    return is_pluggable and can_share_prompts(model.config) and is_plain(growing_cache(model))
 
 
 class RepeatedPrompts:
@@ -55,22 +56,10 @@ class RepeatedPrompts:
 class SharedPrompts:
     """Rows have a cache of their own tokens only; what stands before them lies in blocks that they share."""
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        cache: DynamicCache,
-        prompt_mask: torch.Tensor,
-        owner: torch.Tensor,
-        common: States,
-    ):
-        """As `RepeatedPrompts`; the first columns of `cache` repeat `common`, the prefix of all prompts."""
+    def __init__(self, model: PreTrainedModel, prompts: Blocks, owner: torch.Tensor, common: States):
+        """`prompts` are the P prompts behind `common`, the prefix of all of them; `owner` (B,) is the prompt of each row."""
         self._model, self._owner = model, owner
-        num_common = common[0][0].shape[-2] if common else 0
-        self._prompt_mask = prompt_mask[:, num_common:]
-        # Copies: a view would keep the repeated prefix alive.
-        self._prompts = [
-            (layer.keys[:, :, num_common:].clone(), layer.values[:, :, num_common:].clone()) for layer in cache.layers
-        ]
+        self._prompts, self._prompt_mask = prompts.states, prompts.mask
         self._common = [(keys.unsqueeze(0), values.unsqueeze(0)) for keys, values in common]
         self._own = growing_cache(model)
         self._make_blocks()
@@ -103,7 +92,7 @@ class SharedPrompts:
     def states(self, row: int, num_own: int) -> States:
         """Keys and values of a row behind the common prefix: its prompt's and those of its first `num_own` tokens."""
         prompt = int(self._owner[row])
-        is_token = self._prompt_mask[prompt].bool()
+        is_token = self._prompt_mask[prompt]
         return [
             tuple(
                 torch.cat([before[prompt][:, is_token], own[row][:, :num_own]], -2)
@@ -128,7 +117,7 @@ class SharedPrompts:
 
     def _make_blocks(self) -> None:
         bias = torch.zeros(self._prompt_mask.shape, dtype=self._model.dtype, device=self._owner.device)
-        bias.masked_fill_(self._prompt_mask == 0, float("-inf"))
+        bias.masked_fill_(~self._prompt_mask, float("-inf"))
         self._blocks = [(_Block(self._owner, bias), self._prompts)]
         if self._common:
             self._blocks.append((_Block(torch.zeros_like(self._owner)), self._common))

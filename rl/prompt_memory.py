@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from rl.kv_cache import growing_cache, is_plain
+from rl.kv_cache import growing_cache
 
 # A pass of its own for the common prefix pays from about here; a few words in common are everywhere.
 MIN_COMMON_TOKENS = 32
@@ -37,14 +37,16 @@ class PromptMemory:
         self._rows, self._new_rows, self._room = self._new_rows, {}, max_rows
 
     def learn_common(self, model: PreTrainedModel, prompts: Sequence[list[int]]) -> None:
-        """Compute what all `prompts` start with, unless what is remembered already starts them all."""
+        """Compute what all `prompts` start with, unless what is remembered already starts them all.
+
+        For models of plain attention: padding stands behind the common prefix, which would shift a window.
+        """
         if self.common_ids and all(prompt[: len(self.common_ids)] == self.common_ids for prompt in prompts):
             return
         self.common_ids, self.common, self._rows = [], [], {}
-        num_common, cache = common_prefix(prompts), growing_cache(model)
-        # Prompts of unequal lengths are padded behind the common prefix, which would shift a layer's window.
-        if len(prompts) > 1 and num_common >= MIN_COMMON_TOKENS and is_plain(cache):
-            self.common_ids = prompts[0][:num_common]
+        num_common = common_prefix(prompts) if len(prompts) > 1 else 0
+        if num_common >= MIN_COMMON_TOKENS:
+            self.common_ids, cache = prompts[0][:num_common], growing_cache(model)
             ids = torch.tensor([self.common_ids], device=model.device)
             model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
             self.common = [(layer.keys[0], layer.values[0]) for layer in cache.layers]

@@ -6,10 +6,11 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, Lla
 from transformers import set_seed as seed_everything
 
 from rl import batch_sampling
-from rl.batch_sampling import inverse_cdf, prefill, sample_batch
+from rl.batch_sampling import inverse_cdf, sample_batch
 from rl.decoding import can_decode_shared
 from rl.logprobs import CompletionBatch, completion_logprobs
 from rl.packed_linears import packed_linears
+from rl.prefill import groups_of_like_length
 from rl.prompt_memory import MIN_COMMON_TOKENS, PromptMemory
 
 CPU = torch.device("cpu")
@@ -99,15 +100,13 @@ def test_rows_that_come_and_go_have_the_training_forwards_logprobs(family, commo
 @pytest.mark.parametrize("family", FAMILIES)
 def test_plain_attention_is_shared_and_every_other_kind_is_left_alone(family):
     model = small_model(family)
-    cache, _, _ = prefill(model, prompts_of(5, 3), PromptMemory())
-    assert can_decode_shared(model, cache) == (family in SHARED)
+    assert can_decode_shared(model) == (family in SHARED)
 
 
 def test_attention_that_the_user_chose_is_not_replaced():
     model = small_model("llama")
     model.set_attn_implementation("eager")
-    cache, _, _ = prefill(model, prompts_of(4, 5), PromptMemory())
-    assert not can_decode_shared(model, cache)
+    assert not can_decode_shared(model)
 
 
 def test_shared_and_repeated_prompts_draw_the_same_tokens(monkeypatch):
@@ -141,6 +140,12 @@ def test_a_correction_computes_only_what_is_new_of_its_prompt():
     lengths = fed_tokens(model, lambda: sample(model, corrections, 3, memory))
     assert lengths[0] == 4  # the last sampled token, which no pass had seen, and the three new ones
     assert set(lengths[1:]) == {1}
+
+
+def test_prompts_of_unlike_length_are_computed_in_passes_with_little_padding():
+    assert groups_of_like_length([100, 10, 12, 90, 13, 1]) == [[5], [1, 2], [4], [3, 0]]
+    model, prompts = small_model("llama"), prompts_of(10, 12, 100, 90)
+    assert fed_tokens(model, lambda: sample(model, prompts, 1, max_new_tokens=1)) == [12, 100]
 
 
 def test_only_the_turn_before_is_remembered_and_no_more_rows_than_allowed():
