@@ -8,12 +8,16 @@ Shapes: `R` completions, `T` tokens of the longest, `V` vocabulary; `N` rows, `L
 a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
+
+from rl.token_statistics import token_statistics
 
 
 @dataclass(frozen=True)
@@ -104,23 +108,44 @@ def can_share_prompts(model_config: Any) -> bool:
 
 def completion_logprobs(model: torch.nn.Module, batch: CompletionBatch, temperature: float) -> torch.Tensor:
     """log pi(token) (R, T) under the full softmax at `temperature`; 0 outside the mask, where nothing may read it."""
-    logits = _completion_logits(model, batch)
-    logprobs = token_logprobs(logits, batch.row, batch.source, batch.completion_ids, temperature)
-    return logprobs.where(batch.completion_mask, 0.0)
+    return _statistics(model, batch, temperature, with_entropies=False)[0]
 
 
 def completion_logprobs_and_entropies(
     model: torch.nn.Module, batch: CompletionBatch, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same, and the entropies of the distributions that the tokens were drawn from (R, T), 0 outside the mask too."""
-    logits = _completion_logits(model, batch)
-    logprobs = token_logprobs(logits, batch.row, batch.source, batch.completion_ids, temperature)
-    entropies = token_entropies(logits, batch.row, batch.source, temperature)
-    return logprobs.where(batch.completion_mask, 0.0), entropies.where(batch.completion_mask, 0.0)
+    logprobs, entropies = _statistics(model, batch, temperature, with_entropies=True)
+    return logprobs, entropies
 
 
-def _completion_logits(model: torch.nn.Module, batch: CompletionBatch) -> torch.Tensor:
-    """(N, S + 1, V), from the prompts' last column on."""
+def _statistics(model: torch.nn.Module, batch: CompletionBatch, temperature: float, with_entropies: bool) -> list[torch.Tensor]:
+    """Logprobs (R, T), and entropies (R, T) where asked for.
+
+    They take the place of the head inside the model's forward pass, where its weights are whole under ZeRO-3 too; all logits
+    are made only where the model goes on to scale or cap them.
+    """
+    mask = batch.completion_mask
+    if has_plain_head(model):
+        row, source, token_ids = batch.row[mask], batch.source[mask], batch.completion_ids[mask]  # (n,) each
+        head = _head(model)
+
+        def statistics_of(hidden: torch.Tensor) -> torch.Tensor:  # (N, S + 1, D) -> (1 or 2, n)
+            values = token_statistics(hidden[row, source], head.weight, head.bias, token_ids, temperature, with_entropies)
+            return torch.stack([value for value in values if value is not None])
+
+        with _in_place_of_head(model, statistics_of):
+            values = _head_output(model, batch)
+        return [torch.zeros(mask.shape, dtype=v.dtype, device=v.device).masked_scatter(mask, v) for v in values]
+    logits = _head_output(model, batch)  # (N, S + 1, V)
+    values = [token_logprobs(logits, batch.row, batch.source, batch.completion_ids, temperature)]
+    if with_entropies:
+        values.append(token_entropies(logits, batch.row, batch.source, temperature))
+    return [value.where(mask, 0.0) for value in values]
+
+
+def _head_output(model: torch.nn.Module, batch: CompletionBatch) -> torch.Tensor:
+    """What the head makes of the hidden states from the prompts' last column on."""
     return model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
@@ -128,6 +153,44 @@ def _completion_logits(model: torch.nn.Module, batch: CompletionBatch) -> torch.
         use_cache=False,
         logits_to_keep=batch.input_ids.shape[1] - batch.num_prompt_columns + 1,
     ).logits
+
+
+def has_plain_head(model: torch.nn.Module) -> bool:
+    """Whether the model's logits are what a linear head returns, neither scaled nor capped; found out by a pass over one token.
+
+    `model` may be wrapped in an engine. Under ZeRO-3 all ranks must call.
+    """
+    module = _unwrapped(model)
+    if module not in _plain_heads:
+        returned = []
+        is_linear = type(_head(model)) is torch.nn.Linear
+        if is_linear:
+            ids = torch.zeros(1, 1, dtype=torch.long, device=next(module.parameters()).device)
+            with torch.no_grad(), _in_place_of_head(model, lambda hidden: returned.append(hidden[..., :1]) or returned[0]):
+                logits = model(input_ids=ids, use_cache=False).logits
+        _plain_heads[module] = is_linear and logits is returned[0]
+    return _plain_heads[module]
+
+
+_plain_heads: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
+
+
+def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    return getattr(model, "module", model)
+
+
+def _head(model: torch.nn.Module) -> torch.nn.Module | None:
+    return _unwrapped(model).get_output_embeddings()
+
+
+@contextmanager
+def _in_place_of_head(model: torch.nn.Module, function: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    head = _head(model)
+    head.forward = function  # the instance's: hooks around the module stay
+    try:
+        yield
+    finally:
+        del head.forward
 
 
 def token_logprobs(

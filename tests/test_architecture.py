@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = {"rl", "data", "sandbox", "launch", "train_boost", "train_cocos", "evaluate"}
-MATHEMATICS = {"rewards", "advantages", "losses", "logprobs"}
+MATHEMATICS = {"rewards", "advantages", "losses", "logprobs", "token_statistics"}
 
 
 def imports(path: Path) -> set[str]:
