@@ -37,11 +37,12 @@ class PromptMemory:
         self._rows, self._new_rows, self._room = self._new_rows, {}, max_rows
 
     def learn_common(self, model: PreTrainedModel, prompts: Sequence[list[int]]) -> None:
-        """Compute what all `prompts` start with, unless what is remembered already starts them all.
+        """Compute what all `prompts` start with, unless they go on from what is remembered.
 
         For models of plain attention: padding stands behind the common prefix, which would shift a window.
         """
-        if self.common_ids and all(prompt[: len(self.common_ids)] == self.common_ids for prompt in prompts):
+        is_known = all(prompt[: len(self.common_ids)] == self.common_ids for prompt in prompts)
+        if is_known and (self.common_ids or self._rows):
             return
         self.common_ids, self.common, self._rows = [], [], {}
         num_common = common_prefix(prompts) if len(prompts) > 1 else 0

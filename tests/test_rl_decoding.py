@@ -130,9 +130,10 @@ def fed_tokens(model, function) -> list[int]:
     return lengths
 
 
-def test_a_correction_computes_only_what_is_new_of_its_prompt():
+@pytest.mark.parametrize("common", [0, MIN_COMMON_TOKENS], ids=["apart", "common beginning"])
+def test_a_correction_computes_only_what_is_new_of_its_prompt(common):
     model, memory = small_model("llama"), PromptMemory()
-    prompts = prompts_of(20, 25, common=MIN_COMMON_TOKENS)
+    prompts = prompts_of(20, 25, common=common)
     memory.start_turn(max_rows=8)
     firsts = sample(model, prompts, 2, memory)
     corrections = [p + s.completion_ids + [1, 2, 3] for p, row in zip(prompts, firsts) for s in row]
