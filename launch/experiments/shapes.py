@@ -41,6 +41,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/shapes"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--rewards", nargs="+", choices=REWARDS, default=REWARDS)
     parser.add_argument("--max_steps", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, each on one thread")
@@ -52,7 +53,8 @@ def run_all(out: Path, flags: argparse.Namespace) -> None:
     """Boost once a seed, then every arm: train and evaluate."""
     if not (out / "starter/starter.json").exists():
         _python("-m", "data.starter", "--output_dir", out / "starter", log=out / "starter.log")
-    arms = [(seed, *arm, reward) for reward in flags.rewards for seed in flags.seeds for arm in ARMS]
+    chosen = [arm for arm in ARMS if arm[0] in flags.shapes]
+    arms = [(seed, *arm, reward) for reward in flags.rewards for seed in flags.seeds for arm in chosen]
     with ThreadPoolExecutor(flags.jobs) as pool:
         list(pool.map(lambda seed: boost(out, seed), flags.seeds))
         with tqdm(total=len(arms), desc="runs") as bar:
