@@ -152,12 +152,16 @@ class _Block:
 
     def _into_slots(self, rows: torch.Tensor) -> torch.Tensor:
         """(B, H, G, X) -> (N, H, slots * G, X)."""
+        if self._is_full and self._num_slots == 1:
+            return rows
         _, heads, queries, size = rows.shape
         slots = (rows if self._is_full else rows[self._row]).view(-1, self._num_slots, heads, queries, size)
         return slots.transpose(1, 2).reshape(-1, heads, self._num_slots * queries, size)
 
     def _into_rows(self, slots: torch.Tensor, queries: int) -> torch.Tensor:
         """(N, H, slots * G, X) -> (B, H, G, X)."""
+        if self._is_full and self._num_slots == 1:
+            return slots
         groups, heads, _, size = slots.shape
         rows = slots.view(groups, heads, self._num_slots, queries, size).transpose(1, 2)
         rows = rows.reshape(-1, heads, queries, size)
