@@ -12,22 +12,22 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import PreTrainedTokenizerBase
 
 from data.boost import read_pairs
 from data.order import ShuffledOrder
 from data.problem import Problem, read_problems
-from launch.processes import Processes, start_processes, stop_processes
-from launch.zero import SamplingWeights, ZeroConfigError, build_engine, load_zero_config
+from launch.processes import Processes, StopRequest, start_processes, stop_processes
+from launch.zero import SamplingWeights, ZeroConfigError, build_engine, load_zero_config, zero_stage
 from rl.boosting import EncodedPair, boost_rows, encode_pairs
+from rl.checkpoint import find_checkpoint, start_step
 from rl.config import BoostConfig
-from rl.evaluation import evaluate, summarize
 from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
-from rl.metrics import Clock, RunWriter, summary_metrics
-from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
+from rl.metrics import Clock, RunWriter
+from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.rollout import Collector, build_collector
+from rl.session import Session
 from rl.update import update
 
 logger = logging.getLogger("train_boost")
@@ -43,6 +43,8 @@ def main() -> None:
         config.check_world(processes.world_size)
         use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
         zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
+        output_dir = Path(config.output_dir)
+        checkpoint = find_checkpoint(output_dir, config.resume_from_checkpoint, processes, zero_stage(zero_config))
         tokenizer = load_tokenizer(config.model_name_or_path)
         model_config = load_model_config(config.model_name_or_path, config.attn_implementation)
         encoded = encode_pairs(pairs, tokenizer, model_config)
@@ -57,10 +59,16 @@ def main() -> None:
                 config.local_rollout_forward_batch_size,
                 processes.device,
             )
-        output_dir = Path(config.output_dir)
-        writer = RunWriter(output_dir, resolved(config), config.report_to, config.wandb_run_name, processes.is_main)
+        writer = RunWriter(
+            output_dir,
+            resolved(config),
+            config.report_to,
+            config.wandb_run_name,
+            processes.is_main,
+            start_step=start_step(checkpoint, config.resume_from_checkpoint),
+        )
     with collector.pool if collector else nullcontext(), writer, logging_redirect_tqdm():
-        train(config, zero_config, processes, tokenizer, collector, writer, encoded, eval_problems)
+        train(config, zero_config, processes, tokenizer, collector, writer, encoded, eval_problems, checkpoint)
     stop_processes()
 
 
@@ -73,6 +81,7 @@ def train(
     writer: RunWriter,
     pairs: list[EncodedPair],
     eval_problems: list[Problem],
+    checkpoint: Path | None,
 ) -> None:
     """Likelihood steps, with an evaluation and a checkpoint now and then."""
     num_steps = config.num_steps(len(pairs), config.global_batch_size)
@@ -80,7 +89,10 @@ def train(
     model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
     engine = build_engine(model, zero_config, config, num_steps)
     weights = SamplingWeights(engine, config.ds3_gather_for_generation)
-    for step in tqdm(range(1, num_steps + 1), desc="boost", disable=None if processes.is_main else True):
+    session = Session(
+        config, processes, engine, weights, StopRequest(), tokenizer, writer, collector, eval_problems, num_steps, checkpoint
+    )
+    for step in session.steps("boost"):
         clock = Clock()
         rows = order.take((step - 1) * config.global_batch_size, config.global_batch_size)
         batch = [pairs[row] for row in rows[processes.rank :: processes.world_size]]
@@ -88,16 +100,10 @@ def train(
         stats = update(engine, boost_rows(batch, num_tokens), config.per_device_train_batch_size)
         clock.lap("update_s")
         writer.log_step(step, stats.metrics(), clock)
-        is_last = step == num_steps
-        if collector and config.is_evaluation_step(step, num_steps):
-            with weights.sampling() as policy:
-                records = evaluate(collector, policy, eval_problems, processes, num_turns=config.eval_num_turns)
-            summary = summarize(records)
-            writer.log(step, summary_metrics(summary))
-            is_last = is_last or 0 < config.stop_at_accuracy <= summary["accuracy@1"]["value"]
-        if is_last or config.is_save_step(step, num_steps):
-            save_checkpoint(weights.whole(), tokenizer, Path(config.output_dir), step, processes)
-        if is_last:
+        summary = session.evaluate(step)
+        is_good_enough = bool(summary) and 0 < config.stop_at_accuracy <= summary["accuracy@1"]["value"]
+        session.end_step(step, {}, is_last=is_good_enough)
+        if is_good_enough:
             break
 
 

@@ -12,22 +12,21 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.order import ShuffledOrder
 from data.problem import Problem, read_problems
-from launch.processes import Processes, start_processes, stop_processes
-from launch.zero import SamplingWeights, ZeroConfigError, build_engine, build_reference, load_zero_config
+from launch.processes import Processes, StopRequest, start_processes, stop_processes
+from launch.zero import SamplingWeights, ZeroConfigError, build_engine, build_reference, load_zero_config, zero_stage
 from rl.advantages import tree_advantages
+from rl.checkpoint import find_checkpoint, start_step
 from rl.cocos_config import CocosConfig
 from rl.completion import Seed
-from rl.evaluation import evaluate, summarize
 from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
 from rl.kl_control import KlCoefficient
-from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts
+from rl.metrics import Clock, RunWriter, merge, rollout_counts, tensor_counts
 from rl.ppo import update_epochs
-from rl.pretrained import check_same_tokens, compute_dtype, load_model, load_model_config, load_tokenizer, save_checkpoint
+from rl.pretrained import check_same_tokens, compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.resampling import ProblemSource
 from rl.rollout import Collector, build_collector
 from rl.scoring import (
@@ -40,6 +39,7 @@ from rl.scoring import (
     train_rows,
     trained_attempts,
 )
+from rl.session import Session
 from rl.trajectory import Rollout
 
 logger = logging.getLogger("train_cocos")
@@ -55,6 +55,8 @@ def main() -> None:
         config.check_world(processes.world_size)
         use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
         zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
+        output_dir = Path(config.output_dir)
+        checkpoint = find_checkpoint(output_dir, config.resume_from_checkpoint, processes, zero_stage(zero_config))
         tokenizer = load_tokenizer(config.model_name_or_path)
         check_same_tokens(config.reference, tokenizer)
         collector = build_collector(
@@ -66,11 +68,17 @@ def main() -> None:
             config.local_rollout_forward_batch_size,
             processes.device,
         )
-        output_dir = Path(config.output_dir)
-        writer = RunWriter(output_dir, resolved(config), config.report_to, config.wandb_run_name, processes.is_main)
+        writer = RunWriter(
+            output_dir,
+            resolved(config),
+            config.report_to,
+            config.wandb_run_name,
+            processes.is_main,
+            start_step=start_step(checkpoint, config.resume_from_checkpoint),
+        )
     with collector.pool, writer, logging_redirect_tqdm():
         logger.info("sandbox: %s", collector.pool.layer_report())
-        train(config, zero_config, processes, collector, writer, problems, eval_problems)
+        train(config, zero_config, processes, collector, writer, problems, eval_problems, checkpoint)
     stop_processes()
 
 
@@ -82,6 +90,7 @@ def train(
     writer: RunWriter,
     problems: list[Problem],
     eval_problems: list[Problem],
+    checkpoint: Path | None,
 ) -> None:
     """Sample, run the tests, reward, KL, baseline, update, log, evaluate, save."""
     device = processes.device
@@ -103,7 +112,21 @@ def train(
 
     order = ShuffledOrder(len(problems), config.seed)
     source = ProblemSource(collect, is_informative, order, config, processes)
-    for step in tqdm(range(1, num_steps + 1), desc="cocos", disable=None if processes.is_main else True):
+    session = Session(
+        config,
+        processes,
+        engine,
+        weights,
+        StopRequest(),
+        collector.encoder.tokenizer,
+        writer,
+        collector,
+        eval_problems,
+        num_steps,
+        checkpoint,
+    )
+    source.position, kl_coef.value = session.state.get("position", 0), session.state.get("kl_coef", kl_coef.value)
+    for step in session.steps("cocos"):
         clock = Clock()
         drawn = source.draw(step)
         rollout = drawn.kept
@@ -128,12 +151,8 @@ def train(
         kl_coef.update(metrics.get("kl/mean"))
         writer.log_step(step, metrics, clock)
         writer.save_samples(step, processes.gather(drawn.sampled.records()))
-        if eval_problems and config.is_evaluation_step(step, num_steps):
-            with weights.sampling() as policy:
-                records = evaluate(collector, policy, eval_problems, processes, num_turns=config.eval_num_turns)
-            writer.log(step, summary_metrics(summarize(records)))
-        if config.is_save_step(step, num_steps):
-            save_checkpoint(weights.whole(), collector.encoder.tokenizer, Path(config.output_dir), step, processes)
+        session.evaluate(step)
+        session.end_step(step, {"position": source.position, "kl_coef": kl_coef.value})
 
 
 if __name__ == "__main__":

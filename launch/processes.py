@@ -1,9 +1,10 @@
 """Process groups: the same script under `torchrun`, `deepspeed` or plain `python`, on GPUs (nccl) or CPUs (gloo)."""
 
 import os
+import signal
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -36,6 +37,38 @@ class Processes:
 
     def barrier(self) -> None:
         dist.barrier()
+
+    def any(self, value: bool) -> bool:
+        """Whether `value` is true on any rank."""
+        return bool(self.add(torch.tensor(int(value))))
+
+
+class StopRequest:
+    """SIGTERM and Ctrl-C ask for a stop at the end of the step; a second Ctrl-C stops at once.
+
+    The exit code is the shell's for the signal, 143 or 130.
+    """
+
+    def __init__(self) -> None:
+        self._signal = 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self._signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self._signal = number
+
+    def is_heard(self, processes: Processes) -> bool:
+        """Whether any rank was asked; all ranks must call."""
+        heard = processes.any(bool(self._signal))
+        if heard and not self._signal:
+            self._signal = signal.SIGTERM
+        return heard
+
+    def exit(self) -> NoReturn:
+        """Leave with the signal's exit code. Raises: SystemExit."""
+        raise SystemExit(128 + self._signal)
 
 
 def start_processes(local_rank: int = -1) -> Processes:

@@ -84,6 +84,10 @@ class TrainFlags(ModelFlags):
     num_train_epochs: float = flag(1.0, "Passes over the training data, unless --max_steps says otherwise.")
     max_steps: int = flag(-1, "Steps (RL: rollouts); -1: as --num_train_epochs gives.")
     save_steps: int = flag(500, "Write checkpoint-N every so many steps, and after the last.")
+    save_total_limit: int = flag(0, "Keep the newest so many checkpoints; 0: all.")
+    resume_from_checkpoint: str | None = flag(
+        None, "Go on from this checkpoint-N, or with auto from the newest whole one in --output_dir, if there is any."
+    )
     report_to: Literal["tensorboard", "wandb", "none"] = flag("tensorboard", "Where metrics go besides metrics.jsonl.")
     wandb_run_name: str | None = flag(None, "Name of the run, in wandb and as TensorBoard's folder.")
 
@@ -98,7 +102,7 @@ class TrainFlags(ModelFlags):
             eval_num_turns=self.eval_num_turns,
         )
         positive(learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
-        at_least(0, eval_steps=self.eval_steps, weight_decay=self.weight_decay)
+        at_least(0, eval_steps=self.eval_steps, weight_decay=self.weight_decay, save_total_limit=self.save_total_limit)
         if not 0 <= self.warmup_ratio <= 1:
             raise ConfigError(f"--warmup_ratio is {self.warmup_ratio}: a share of the steps lies between 0 and 1")
         if self.max_steps < 1 and self.num_train_epochs <= 0:

@@ -1,5 +1,6 @@
 """What a run writes for people: `metrics.jsonl`, TensorBoard or wandb scalars, `samples.jsonl`. Rank 0 only."""
 
+import fcntl
 import itertools
 import json
 import logging
@@ -8,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from rl.advantages import group_axis
 from rl.config import ConfigError
+from rl.files import write_whole
 from rl.rewards import RewardForm
 from rl.scoring import rollout_rewards
 from rl.trajectory import Rollout
@@ -47,22 +49,38 @@ class Clock:
 class RunWriter:
     """Appends metrics and samples below `output_dir`; does nothing on other ranks.
 
-    Raises: ConfigError where `report_to` names a package that is not installed.
+    What is there of steps after `start_step`, which a run that was resumed makes again, is taken out first. The folder is
+    the run's alone while it lasts.
+    Raises: ConfigError where `report_to` names a package that is not installed, where another run is writing to the folder, and
+    where the folder holds a run and this one does not go on with it (`start_step` None).
     """
 
-    def __init__(self, output_dir: Path, config: dict[str, Any], report_to: str, run_name: str | None, is_main: bool):
+    def __init__(
+        self,
+        output_dir: Path,
+        config: dict[str, Any],
+        report_to: str,
+        run_name: str | None,
+        is_main: bool,
+        start_step: int | None = None,
+    ):
         self._is_main = is_main
         self._tensorboard = self._wandb = None
         if not is_main:
             return
         output_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(output_dir)
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            _keep_steps(output_dir / name, start_step)
         (output_dir / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         self._metrics = open(output_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._samples = open(output_dir / "samples.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         if report_to == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(output_dir / "tensorboard" / (run_name or "run")))
+            self._tensorboard = SummaryWriter(
+                str(output_dir / "tensorboard" / (run_name or "run")), purge_step=None if not start_step else start_step + 1
+            )
         elif report_to == "wandb":
             self._wandb = _wandb_run(run_name, config, output_dir)
 
@@ -102,6 +120,7 @@ class RunWriter:
             return
         self._metrics.close()
         self._samples.close()
+        self._lock.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:
@@ -176,6 +195,31 @@ def merge(parts: list[dict[str, list[float]]]) -> dict[str, float]:
         else:
             metrics[name] = fmean(numbers)
     return metrics
+
+
+def _locked(output_dir: Path) -> IO[str]:
+    """The open lock of the folder; it goes with the process, however that ends."""
+    lock = open(output_dir / ".lock", "w", encoding="utf-8")  # noqa: SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ConfigError(f"--output_dir {output_dir}: another run is writing to it; give another folder") from None
+    return lock
+
+
+def _keep_steps(path: Path, last: int | None) -> None:
+    """Take lines of later steps, and a line that was not finished, out of a run's file."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    if last is None:
+        raise ConfigError(
+            f"--output_dir {path.parent} holds a run already; add --resume_from_checkpoint auto to go on with it, or give "
+            "another folder"
+        )
+    with open(path, encoding="utf-8") as lines:
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last]
+    write_whole(path, "".join(kept))
 
 
 def _wandb_run(run_name: str | None, config: dict[str, Any], output_dir: Path) -> Any:

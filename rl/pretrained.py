@@ -1,17 +1,11 @@
-"""Load a model and its tokenizer, and save them as a Hugging Face folder that `from_pretrained` reads."""
+"""Load a model and its tokenizer."""
 
-import logging
-import os
-import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rl.config import ConfigError
-
-logger = logging.getLogger(__name__)
 
 # A context that no configuration states is bounded by memory, not by us.
 UNBOUNDED_CONTEXT = 1 << 20
@@ -76,21 +70,3 @@ def eos_token_ids(model_config: Any, tokenizer: PreTrainedTokenizerBase) -> list
 def context_tokens(model_config: Any) -> int:
     """Most tokens that the model was made for."""
     return getattr(model_config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED_CONTEXT
-
-
-def save_checkpoint(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, output_dir: Path, step: int, processes: Any
-) -> None:
-    """Write `checkpoint-N` below `output_dir`, on rank 0; the other ranks wait.
-
-    Written aside and renamed: the folder is whole or absent.
-    """
-    if processes.is_main:
-        folder, aside = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
-        shutil.rmtree(aside, ignore_errors=True)
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(aside, folder)
-        logger.info("saved %s", folder)
-    processes.barrier()

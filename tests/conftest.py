@@ -3,6 +3,7 @@
 COCOS_REAL_MODEL=FOLDER points the tests marked with `real_model` at a pretrained checkpoint.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from data.problem import Problem
+from data.prompts import answer, correction_prompt, first_prompt
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
@@ -92,3 +95,59 @@ def run_script(*args: str | Path, check: bool = True, timeout: float = 300) -> s
 
 def torchrun(num_processes: int, *args: str | Path, **kwargs) -> subprocess.CompletedProcess:
     return run_script("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes), *args, **kwargs)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory, problems: list[Problem]) -> Path:
+    """`problems.jsonl` and `boost.json` of the six small problems."""
+    folder = tmp_path_factory.mktemp("files")
+    rows = [{"task_id": p.problem_id, "text": p.text, "code": p.code, "test_list": list(p.test_list)} for p in problems]
+    (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = [{"prompt": first_prompt(p), "completion": answer(p.code)} for p in problems]
+    pairs += [{"prompt": correction_prompt(p, ["x"]), "completion": answer(p.code)} for p in problems]
+    (folder / "boost.json").write_text(json.dumps(pairs))
+    return folder
+
+
+def cocos_flags(model_dir: Path, files: Path, output_dir: Path, **flags) -> list[str | Path]:
+    """A small RL run; its learning rate is high enough for one step to be seen."""
+    values = {
+        "model_name_or_path": model_dir,
+        "train_data": files / "problems.jsonl",
+        "output_dir": output_dir,
+        "global_batch_size": 8,
+        "rloo_k": 2,
+        "per_device_train_batch_size": 2,
+        "max_steps": 2,
+        "max_new_tokens": 24,
+        "temperature": 1.2,
+        "learning_rate": 1e-3,
+        "warmup_ratio": 0,
+        "kl_coef": 0.1,
+        **flags,
+    }
+    return ["train_cocos.py", *[token for name, value in values.items() for token in (f"--{name}", *str(value).split())]]
+
+
+def metrics_of(output_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def distance(a: Path, b: Path) -> float:
+    """Euclidean distance between the weights of two checkpoints."""
+    left, right = load_file(a / "model.safetensors"), load_file(b / "model.safetensors")
+    assert left.keys() == right.keys()
+    return sum((left[name].double() - right[name].double()).square().sum().item() for name in left) ** 0.5
+
+
+@pytest.fixture(scope="session")
+def boosted(tiny_model_dir, files, tmp_path_factory) -> Path:
+    """The tiny model after a short boost stage on two ranks: right now and then, so that RL has something to tell apart."""
+    output_dir = tmp_path_factory.mktemp("boost")
+    torchrun(
+        2,
+        *("train_boost.py", "--model_name_or_path", tiny_model_dir, "--train_data", files / "boost.json"),
+        *("--output_dir", output_dir, "--global_batch_size", 12, "--per_device_train_batch_size", 6, "--max_steps", 30),
+        *("--learning_rate", 2e-3, "--max_new_tokens", 40, "--eval_data", files / "problems.jsonl", "--eval_steps", 15),
+    )
+    return output_dir

@@ -1,0 +1,181 @@
+"""Checkpoints that a run goes on from: whole or absent, and checked before they are believed.
+
+    checkpoint-N/                what `from_pretrained` reads
+    checkpoint-N/trainer/        what the run needs besides:
+        state.json               the step, the place in the data, whatever the script adds
+        rank-R.pt                random states of every process
+        engine/                  DeepSpeed's: fp32 masters, moments, learning-rate schedule
+        files.json               size and checksum of every file of the checkpoint; written last
+
+All processes must see one file system. A folder without `trainer/` is a model, not a checkpoint to go on from.
+"""
+
+import json
+import logging
+import os
+import random
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rl.config import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES = 1 << 22
+
+
+def save_checkpoint(
+    engine: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    state: dict[str, Any],
+    output_dir: Path,
+    processes: Any,
+    *,
+    step: int,
+    limit: int,
+) -> None:
+    """Write `checkpoint-N` below `output_dir`; all processes must call. `model` holds the policy's whole weights.
+
+    Written aside and renamed, so that a crash or a full disk (OSError or RuntimeError) leaves the checkpoints before it as
+    they were. Then all but the newest `limit` are removed; 0 keeps all.
+    """
+    folder, aside = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
+    trainer = aside / "trainer"
+    if processes.is_main:
+        shutil.rmtree(aside, ignore_errors=True)
+        trainer.mkdir(parents=True)
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        whole = {**state, "step": step, "world_size": processes.world_size, "zero_stage": engine.zero_optimization_stage()}
+        (trainer / "state.json").write_text(json.dumps(whole, indent=2) + "\n")
+    processes.barrier()
+    engine.save_checkpoint(str(trainer), tag="engine", save_latest=False)
+    torch.save(_random_states(), trainer / f"rank-{processes.rank}.pt")
+    processes.barrier()
+    if processes.is_main:
+        (trainer / "files.json").write_text(json.dumps(_checksums(aside), indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(aside, folder)
+        logger.info("saved %s", folder)
+        for old in _checkpoints(output_dir)[limit:] if limit else []:
+            shutil.rmtree(old)
+    processes.barrier()
+
+
+def find_checkpoint(output_dir: Path, choice: str | None, processes: Any, zero_stage: int) -> Path | None:
+    """The checkpoint to go on from: the one that `choice` names, or with `auto` the newest whole one, if there is any.
+
+    Raises: ConfigError where the named one is not whole, and where the number of processes or the ZeRO stage is another than
+    the checkpoint's, whose shards would not fit. What `auto` skips is logged, with the reason.
+    """
+    if choice is None:
+        return None
+    found: Path | str | None = None
+    if processes.is_main:
+        found = _newest_whole(output_dir) if choice == "auto" else Path(choice)
+        if choice != "auto" and (reason := what_is_wrong(Path(choice))):
+            found = f"--resume_from_checkpoint {choice}: {reason}; give another, or auto for the newest that is whole"
+    found = processes.gather(found)[0]
+    if isinstance(found, str):
+        raise ConfigError(found)
+    if found is not None:
+        state = _state(found)
+        for what, written, now in (
+            ("processes", state["world_size"], processes.world_size),
+            ("ZeRO stage", state["zero_stage"], zero_stage),
+        ):
+            if written != now:
+                raise ConfigError(
+                    f"--resume_from_checkpoint {found}: it was written with {what} {written}, this run has {now}; use the "
+                    f"same, or start anew from its weights with --model_name_or_path {found}"
+                )
+    return found
+
+
+def what_is_wrong(folder: Path) -> str | None:
+    """Why a run can't go on from `folder`, or None. Reads every file."""
+    listed = folder / "trainer" / "files.json"
+    if not listed.is_file():
+        return "it has no trainer/files.json, so it was not written to its end, or it is a model and no checkpoint of a run"
+    try:
+        expected = json.loads(listed.read_text())
+    except ValueError:
+        return "its trainer/files.json is not JSON"
+    for name, (size, checksum) in expected.items():
+        path = folder / name
+        if not path.is_file():
+            return f"its {name} is missing"
+        if path.stat().st_size != size:
+            return f"its {name} has {path.stat().st_size} bytes instead of {size}"
+        if _checksum(path) != checksum:
+            return f"its {name} is not what was written"
+    return None
+
+
+def start_step(checkpoint: Path | None, choice: str | None) -> int | None:
+    """Steps that the run has behind it: those of its checkpoint, 0 where there was none yet, None where it begins anew."""
+    if choice is None:
+        return None
+    return int(_state(checkpoint)["step"]) if checkpoint else 0
+
+
+def restore(folder: Path, engine: Any, processes: Any) -> dict[str, Any]:
+    """Put the engine and this process's random states back; returns the state that was saved with them."""
+    loaded, _ = engine.load_checkpoint(str(folder / "trainer"), tag="engine")
+    assert loaded is not None, f"{folder} was checked, and DeepSpeed finds nothing in it"
+    random_states = torch.load(folder / "trainer" / f"rank-{processes.rank}.pt", weights_only=False)
+    random.setstate(random_states["python"])
+    np.random.set_state(random_states["numpy"])
+    torch.set_rng_state(random_states["torch"])
+    if random_states["cuda"] is not None:
+        torch.cuda.set_rng_state(random_states["cuda"])
+    return _state(folder)
+
+
+def _newest_whole(output_dir: Path) -> Path | None:
+    for folder in _checkpoints(output_dir):
+        reason = what_is_wrong(folder)
+        if reason is None:
+            return folder
+        logger.warning("%s is skipped: %s", folder, reason)
+    return None
+
+
+def _checkpoints(output_dir: Path) -> list[Path]:
+    """Newest first."""
+    folders = [path for path in output_dir.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    return sorted(folders, key=lambda path: -int(path.name.removeprefix("checkpoint-")))
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "trainer" / "state.json").read_text())
+
+
+def _random_states() -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def _checksums(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size in bytes and CRC-32 of every file below `folder`, the list itself left out."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "trainer" / "files.json")
+    return {str(path.relative_to(folder)): (path.stat().st_size, _checksum(path)) for path in files}
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with open(path, "rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return checksum

@@ -1,0 +1,109 @@
+"""Which folders a run believes, and what it takes out of its files."""
+
+import json
+
+import pytest
+
+from rl.checkpoint import _checksums, find_checkpoint, start_step, what_is_wrong
+from rl.config import ConfigError
+from rl.metrics import RunWriter
+
+
+class Alone:
+    """A run of one process."""
+
+    is_main, rank, world_size = True, 0, 1
+
+    def gather(self, value):
+        return [value]
+
+
+def checkpoint(folder, step):
+    """A folder with the marks of a checkpoint."""
+    path = folder / f"checkpoint-{step}"
+    (path / "trainer").mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(bytes(range(256)))
+    (path / "trainer" / "state.json").write_text(json.dumps({"step": step, "world_size": 1, "zero_stage": 2}))
+    (path / "trainer" / "files.json").write_text(json.dumps(_checksums(path)))
+    return path
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: None, None),
+        (lambda path: flip(path / "model.safetensors"), "its model.safetensors is not what was written"),
+        (lambda path: (path / "model.safetensors").unlink(), "its model.safetensors is missing"),
+        (lambda path: (path / "model.safetensors").write_bytes(b"short"), "has 5 bytes instead of 256"),
+        (lambda path: (path / "trainer/files.json").unlink(), "it has no trainer/files.json"),
+        (lambda path: (path / "trainer/files.json").write_text("{"), "its trainer/files.json is not JSON"),
+    ],
+    ids=["whole", "flipped", "missing", "short", "unfinished", "no list"],
+)
+def test_a_checkpoint_is_checked_before_it_is_believed(tmp_path, damage, reason):
+    path = checkpoint(tmp_path, 3)
+    damage(path)
+    found = what_is_wrong(path)
+    assert found is None if reason is None else reason in found
+
+
+def test_auto_takes_the_newest_whole_one(tmp_path):
+    assert find_checkpoint(tmp_path, "auto", Alone(), 2) is None
+    first, second = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
+    (tmp_path / ".checkpoint-11.partial").mkdir()
+    (tmp_path / "checkpoint-final").mkdir()
+    assert find_checkpoint(tmp_path, None, Alone(), 2) is None
+    assert find_checkpoint(tmp_path, "auto", Alone(), 2) == second
+    flip(second / "model.safetensors")
+    assert find_checkpoint(tmp_path, "auto", Alone(), 2) == first
+    with pytest.raises(ConfigError, match=r"--resume_from_checkpoint .*checkpoint-10: its model\.safetensors is not"):
+        find_checkpoint(tmp_path, str(second), Alone(), 2)
+
+
+def test_shards_of_another_run_are_refused(tmp_path):
+    path = checkpoint(tmp_path, 1)
+    with pytest.raises(ConfigError, match=r"it was written with ZeRO stage 2, this run has 3; use the same, or start anew"):
+        find_checkpoint(tmp_path, "auto", Alone(), 3)
+    (path / "trainer" / "state.json").write_text(json.dumps({"step": 1, "world_size": 8, "zero_stage": 2}))
+    (path / "trainer" / "files.json").write_text(json.dumps(_checksums(path)))
+    with pytest.raises(ConfigError, match=r"it was written with processes 8, this run has 1"):
+        find_checkpoint(tmp_path, "auto", Alone(), 2)
+
+
+def test_the_steps_behind_a_run(tmp_path):
+    assert start_step(None, None) is None
+    assert start_step(None, "auto") == 0
+    assert start_step(checkpoint(tmp_path, 7), "auto") == 7
+
+
+def writer(folder, start=None):
+    return RunWriter(folder, {}, "none", None, is_main=True, start_step=start)
+
+
+def test_what_a_resumed_run_makes_again_is_taken_out(tmp_path):
+    with writer(tmp_path) as first:
+        for step in (1, 2, 3):
+            first.log(step, {"a": step})
+            first.save_samples(step, [[{"b": step}]])
+    with open(tmp_path / "metrics.jsonl", "a") as stream:
+        stream.write('{"step": 4, "a"')  # killed in the middle of a line
+    with writer(tmp_path, start=2) as second:
+        second.log(3, {"a": 30})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"step": 1, "a": 1}, {"step": 2, "a": 2}, {"step": 3, "a": 30}]
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 2
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with writer(tmp_path) as first:
+        first.log(1, {"a": 1})
+        with pytest.raises(ConfigError, match="another run is writing to it"):
+            writer(tmp_path, start=0)
+    with pytest.raises(ConfigError, match="holds a run already; add --resume_from_checkpoint auto"):
+        writer(tmp_path)

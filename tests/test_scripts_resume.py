@@ -1,0 +1,146 @@
+"""Runs that are killed, stopped and gone on with, as a user does it: the weights at the end are those of a run that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, cocos_flags, metrics_of, run_script, torchrun
+
+LAST = 6
+
+
+def flags_of(boosted: Path, files: Path, output_dir: Path, **flags) -> list[str | Path]:
+    """Six steps with a schedule, a coefficient that moves, momentum and fresh problems: all of it must come back."""
+    values = {"max_steps": LAST, "save_steps": 2, "first_attempts": 2, "lr_scheduler_type": "linear", "kl_target": 0.1, **flags}
+    return cocos_flags(boosted / "checkpoint-30", files, output_dir, **values)
+
+
+def start(num_processes: int, *args: str | Path) -> subprocess.Popen:
+    """A run in a process group of its own."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
+    command = [sys.executable, *(launcher if num_processes > 1 else []), *map(str, args)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for(path: Path, run: subprocess.Popen, timeout_s: float = 120) -> None:
+    end = time.monotonic() + timeout_s
+    while not path.exists():
+        assert run.poll() is None, run.stderr.read()[-3000:]
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def kill_at(step: int, num_processes: int, output_dir: Path, *args: str | Path) -> None:
+    """SIGKILL to everything as soon as the checkpoint of `step` is there."""
+    run = start(num_processes, *args)
+    wait_for(output_dir / f"checkpoint-{step}", run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    run.stderr.close()
+
+
+def without_times(output_dir: Path) -> list[dict]:
+    return [{k: v for k, v in line.items() if "time/" not in k and "_per_s" not in k} for line in metrics_of(output_dir)]
+
+
+def launch(num_processes: int, *args: str | Path, **kwargs) -> subprocess.CompletedProcess:
+    return run_script(*args, **kwargs) if num_processes == 1 else torchrun(num_processes, *args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("num_processes", "stage", "extra"),
+    [(1, 0, {"drop_equal_groups": True}), (2, 2, {}), (2, 3, {}), (1, 2, {"dtype": "bfloat16"})],
+    ids=["one rank", "two ranks", "stage 3", "bfloat16"],
+)
+def test_a_killed_run_goes_on_to_the_same_weights(boosted, files, tmp_path, num_processes, stage, extra):
+    extra = {**extra, "deepspeed": f"launch/zero{stage}.json"}
+    launch(num_processes, *flags_of(boosted, files, tmp_path / "whole", **extra))
+    args = flags_of(boosted, files, tmp_path / "killed", **extra, resume_from_checkpoint="auto")
+    kill_at(2, num_processes, tmp_path / "killed", *args)
+    assert not (tmp_path / "killed" / f"checkpoint-{LAST}").exists()
+    launch(num_processes, *args)
+    whole, killed = (tmp_path / name / f"checkpoint-{LAST}" / "model.safetensors" for name in ("whole", "killed"))
+    assert killed.read_bytes() == whole.read_bytes()
+    assert without_times(tmp_path / "killed") == without_times(tmp_path / "whole")
+    samples = [(tmp_path / name / "samples.jsonl").read_text().splitlines() for name in ("whole", "killed")]
+    assert [json.loads(line)["step"] for line in samples[1]] == [json.loads(line)["step"] for line in samples[0]]
+
+
+def test_boost_goes_on_too(tiny_model_dir, files, tmp_path):
+    def args(name):
+        flags = ["--max_steps", 8, "--save_steps", 4, "--global_batch_size", 4, "--lr_scheduler_type", "cosine"]
+        return [
+            *("train_boost.py", "--model_name_or_path", tiny_model_dir, "--train_data", files / "boost.json"),
+            *("--output_dir", tmp_path / name, "--resume_from_checkpoint", "auto", *flags),
+        ]
+
+    run_script(*args("whole"))
+    kill_at(4, 1, tmp_path / "killed", *args("killed"))
+    run_script(*args("killed"))
+    whole, killed = (tmp_path / name / "checkpoint-8" / "model.safetensors" for name in ("whole", "killed"))
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_ends_the_step_and_saves(boosted, files, tmp_path, number, code):
+    args = flags_of(boosted, files, tmp_path, max_steps=500, save_steps=500, resume_from_checkpoint="auto")
+    run = start(1, *args)
+    wait_for(tmp_path / "metrics.jsonl", run)
+    while not (tmp_path / "metrics.jsonl").read_text():
+        time.sleep(0.05)
+    os.kill(run.pid, number)
+    _, log = run.communicate(timeout=120)
+    assert run.returncode == code, log[-3000:]
+    assert "Traceback" not in log
+    (checkpoint,) = tmp_path.glob("checkpoint-*")
+    last = metrics_of(tmp_path)[-1]["step"]
+    assert checkpoint.name == f"checkpoint-{last}"
+    assert last < 500
+
+
+def test_a_signal_to_one_rank_stops_all(boosted, files, tmp_path):
+    args = flags_of(boosted, files, tmp_path, max_steps=500, save_steps=500)
+    run = start(2, *args)
+    wait_for(tmp_path / "metrics.jsonl", run)
+    while not (tmp_path / "metrics.jsonl").read_text():
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(children[-1]), signal.SIGTERM)
+    run.communicate(timeout=120)
+    assert run.returncode != 0
+    assert len(list(tmp_path.glob("checkpoint-*"))) == 1
+
+
+def test_a_used_folder_is_not_written_to_by_a_new_run(boosted, files, tmp_path):
+    run_script(*flags_of(boosted, files, tmp_path, max_steps=1))
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    done = run_script(*flags_of(boosted, files, tmp_path, max_steps=1), check=False)
+    assert done.returncode == 2
+    assert "holds a run already; add --resume_from_checkpoint auto" in done.stderr
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_other_ranks_and_broken_checkpoints_are_refused_or_skipped(boosted, files, tmp_path):
+    run_script(*flags_of(boosted, files, tmp_path, max_steps=4, save_total_limit=2))
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
+    args = flags_of(boosted, files, tmp_path, max_steps=5, resume_from_checkpoint="auto")
+    done = torchrun(2, *args, check=False)
+    assert done.returncode != 0
+    assert "it was written with processes 1, this run has 2; use the same" in done.stderr
+    state = tmp_path / "checkpoint-4" / "trainer" / "rank-0.pt"
+    state.write_bytes(state.read_bytes()[:-1] + b"x")
+    named = flags_of(boosted, files, tmp_path, max_steps=5, resume_from_checkpoint=tmp_path / "checkpoint-4")
+    done = run_script(*named, check=False)
+    assert done.returncode == 2
+    assert "its trainer/rank-0.pt is not what was written" in done.stderr
+    done = run_script(*args)
+    assert "checkpoint-4 is skipped: its trainer/rank-0.pt is not what was written" in done.stderr
+    assert [line["step"] for line in metrics_of(tmp_path)] == [1, 2, 3, 4, 5]
