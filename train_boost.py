@@ -21,13 +21,13 @@ from data.problem import Problem, read_problems
 from launch.processes import Processes, StopRequest, start_processes, stop_processes
 from launch.zero import SamplingWeights, ZeroConfigError, build_engine, load_zero_config, zero_stage
 from rl.boosting import EncodedPair, boost_rows, encode_pairs
-from rl.checkpoint import find_checkpoint, start_step
+from rl.checkpoint import find_checkpoint
 from rl.config import BoostConfig
-from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
+from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.metrics import Clock, RunWriter
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.rollout import Collector, build_collector
-from rl.session import Session
+from rl.session import Session, open_writer
 from rl.update import update
 
 logger = logging.getLogger("train_boost")
@@ -43,8 +43,7 @@ def main() -> None:
         config.check_world(processes.world_size)
         use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
         zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
-        output_dir = Path(config.output_dir)
-        checkpoint = find_checkpoint(output_dir, config.resume_from_checkpoint, processes, zero_stage(zero_config))
+        checkpoint = find_checkpoint(Path(config.output_dir), config.resume_from_checkpoint, processes, zero_stage(zero_config))
         tokenizer = load_tokenizer(config.model_name_or_path)
         model_config = load_model_config(config.model_name_or_path, config.attn_implementation)
         encoded = encode_pairs(pairs, tokenizer, model_config)
@@ -59,14 +58,7 @@ def main() -> None:
                 config.local_rollout_forward_batch_size,
                 processes.device,
             )
-        writer = RunWriter(
-            output_dir,
-            resolved(config),
-            config.report_to,
-            config.wandb_run_name,
-            processes.is_main,
-            start_step=start_step(checkpoint, config.resume_from_checkpoint),
-        )
+        writer = open_writer(config, processes, checkpoint)
     with collector.pool if collector else nullcontext(), writer, logging_redirect_tqdm():
         train(config, zero_config, processes, tokenizer, collector, writer, encoded, eval_problems, checkpoint)
     stop_processes()

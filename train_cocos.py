@@ -19,10 +19,10 @@ from data.problem import Problem, read_problems
 from launch.processes import Processes, StopRequest, start_processes, stop_processes
 from launch.zero import SamplingWeights, ZeroConfigError, build_engine, build_reference, load_zero_config, zero_stage
 from rl.advantages import tree_advantages
-from rl.checkpoint import find_checkpoint, start_step
+from rl.checkpoint import find_checkpoint
 from rl.cocos_config import CocosConfig
 from rl.completion import Seed
-from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
+from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.kl_control import KlCoefficient
 from rl.metrics import Clock, RunWriter, merge, rollout_counts, tensor_counts
 from rl.ppo import update_epochs
@@ -39,7 +39,7 @@ from rl.scoring import (
     train_rows,
     trained_attempts,
 )
-from rl.session import Session
+from rl.session import Session, open_writer
 from rl.trajectory import Rollout
 
 logger = logging.getLogger("train_cocos")
@@ -55,8 +55,7 @@ def main() -> None:
         config.check_world(processes.world_size)
         use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
         zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
-        output_dir = Path(config.output_dir)
-        checkpoint = find_checkpoint(output_dir, config.resume_from_checkpoint, processes, zero_stage(zero_config))
+        checkpoint = find_checkpoint(Path(config.output_dir), config.resume_from_checkpoint, processes, zero_stage(zero_config))
         tokenizer = load_tokenizer(config.model_name_or_path)
         check_same_tokens(config.reference, tokenizer)
         collector = build_collector(
@@ -68,14 +67,7 @@ def main() -> None:
             config.local_rollout_forward_batch_size,
             processes.device,
         )
-        writer = RunWriter(
-            output_dir,
-            resolved(config),
-            config.report_to,
-            config.wandb_run_name,
-            processes.is_main,
-            start_step=start_step(checkpoint, config.resume_from_checkpoint),
-        )
+        writer = open_writer(config, processes, checkpoint)
     with collector.pool, writer, logging_redirect_tqdm():
         logger.info("sandbox: %s", collector.pool.layer_report())
         train(config, zero_config, processes, collector, writer, problems, eval_problems, checkpoint)

@@ -9,11 +9,24 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from data.problem import Problem
-from rl.checkpoint import restore, save_checkpoint
+from rl.checkpoint import restore, save_checkpoint, start_step
 from rl.config import TrainFlags
 from rl.evaluation import evaluate, summarize
+from rl.flags import resolved
 from rl.metrics import RunWriter, summary_metrics
 from rl.rollout import Collector
+
+
+def open_writer(config: TrainFlags, processes: Any, checkpoint: Path | None) -> RunWriter:
+    """The run's files, as far as `checkpoint` has come. Raises: ConfigError, see `RunWriter`."""
+    return RunWriter(
+        Path(config.output_dir),
+        resolved(config),
+        config.report_to,
+        config.wandb_run_name,
+        processes.is_main,
+        start_step(checkpoint, config.resume_from_checkpoint),
+    )
 
 
 @dataclass
