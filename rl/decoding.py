@@ -93,13 +93,11 @@ class SharedPrompts:
         """Keys and values of a row behind the common prefix: its prompt's and those of its first `num_own` tokens."""
         prompt = int(self._owner[row])
         is_token = self._prompt_mask[prompt]
-        return [
-            tuple(
-                torch.cat([before[prompt][:, is_token], own[row][:, :num_own]], -2)
-                for before, own in zip(block, (layer.keys, layer.values))
-            )
-            for block, layer in zip(self._prompts, self._own.layers)
-        ]
+        before = [tuple(states[prompt][:, is_token] for states in block) for block in self._prompts]
+        if num_own == 0:  # where no row has decoded anything the cache of own tokens has no tensors yet
+            return before
+        own = [(layer.keys[row][:, :num_own], layer.values[row][:, :num_own]) for layer in self._own.layers]
+        return [tuple(torch.cat(parts, -2) for parts in zip(*layer)) for layer in zip(before, own)]
 
     def attend(self, layer: int, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Attention of one layer over the shared blocks and a row's own tokens: one softmax over all of them.

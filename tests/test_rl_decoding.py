@@ -143,6 +143,18 @@ def test_a_correction_computes_only_what_is_new_of_its_prompt(common):
     assert set(lengths[1:]) == {1}
 
 
+def test_attempts_of_one_token_are_gone_on_from_too():
+    """No decoding step takes place: what is remembered is the prompt."""
+    model, memory, prompts = small_model("llama"), PromptMemory(), prompts_of(6, 9)
+    memory.start_turn(max_rows=8)
+    firsts = sample(model, prompts, 1, memory, max_new_tokens=1)
+    corrections = [prompt + row[0].completion_ids + [4] for prompt, row in zip(prompts, firsts)]
+    memory.start_turn(max_rows=0)
+    samples = []
+    assert fed_tokens(model, lambda: samples.extend(sample(model, corrections, 2, memory)))[0] == 2
+    assert_as_in_training(model, corrections, samples)
+
+
 def test_prompts_of_unlike_length_are_computed_in_passes_with_little_padding():
     assert groups_of_like_length([100, 10, 12, 90, 13, 1]) == [[5], [1, 2], [4], [3, 0]]
     model, prompts = small_model("llama"), prompts_of(10, 12, 100, 90)
