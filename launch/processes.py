@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -49,15 +50,18 @@ class StopRequest:
     The exit code is the shell's for the signal, 143 or 130.
     """
 
+    # A terminal's Ctrl-C reaches a rank twice, through the process group and passed on by torchrun.
+    ECHO_S = 1.0
+
     def __init__(self) -> None:
-        self._signal = 0
+        self._signal, self._noted_at = 0, 0.0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
-        if self._signal == signal.SIGINT == number:
+        if self._signal == signal.SIGINT == number and time.monotonic() > self._noted_at + self.ECHO_S:
             raise KeyboardInterrupt
-        self._signal = number
+        self._signal, self._noted_at = number, time.monotonic()
 
     def is_heard(self, processes: Processes) -> bool:
         """Whether any rank was asked; all ranks must call."""

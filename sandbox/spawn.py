@@ -85,6 +85,8 @@ def start_worker(memory_bytes: int, group: Group, disabled: tuple[str, ...], all
             env=ENVIRONMENT,
             cwd="/",
             pass_fds=(theirs.fileno(),),
+            # A terminal's Ctrl-C goes to the whole process group; the step that it lets end still needs its workers.
+            start_new_session=True,
         )
     except BaseException:
         ours.close()

@@ -106,17 +106,30 @@ def test_a_signal_ends_the_step_and_saves(boosted, files, tmp_path, number, code
     assert last < 500
 
 
-def test_a_signal_to_one_rank_stops_all(boosted, files, tmp_path):
+def signal_last_rank(run: subprocess.Popen) -> None:
+    children = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(children[-1]), signal.SIGTERM)
+
+
+def ctrl_c(run: subprocess.Popen) -> None:
+    """As a terminal does it: to the launcher, the ranks and whatever else is in the group."""
+    os.killpg(run.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("ask", [signal_last_rank, ctrl_c])
+def test_one_signal_stops_all_ranks_after_a_whole_step(boosted, files, tmp_path, ask):
     args = flags_of(boosted, files, tmp_path, max_steps=500, save_steps=500)
     run = start(2, *args)
     wait_for(tmp_path / "metrics.jsonl", run)
     while not (tmp_path / "metrics.jsonl").read_text():
         time.sleep(0.05)
-    children = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True).stdout.split()
-    os.kill(int(children[-1]), signal.SIGTERM)
-    run.communicate(timeout=120)
+    ask(run)
+    _, log = run.communicate(timeout=120)
     assert run.returncode != 0
-    assert len(list(tmp_path.glob("checkpoint-*"))) == 1
+    (checkpoint,) = tmp_path.glob("checkpoint-*")
+    last = metrics_of(tmp_path)[-1]
+    assert checkpoint.name == f"checkpoint-{last['step']}", log[-3000:]
+    assert last["verdict/infra_error"] == 0
 
 
 def test_a_used_folder_is_not_written_to_by_a_new_run(boosted, files, tmp_path):
