@@ -44,12 +44,13 @@ def save_checkpoint(
     """Write `checkpoint-N` below `output_dir`; all processes must call. `model` holds the policy's whole weights.
 
     Written aside and renamed, so that a crash or a full disk (OSError or RuntimeError) leaves the checkpoints before it as
-    they were. Then all but the newest `limit` are removed; 0 keeps all.
+    they were. Then all but this one and the newest `limit` - 1 others are removed; 0 keeps all.
     """
     folder, aside = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
     trainer = aside / "trainer"
     if processes.is_main:
-        shutil.rmtree(aside, ignore_errors=True)
+        for left_over in output_dir.glob(".checkpoint-*.partial"):  # of runs that were killed while they wrote
+            shutil.rmtree(left_over)
         trainer.mkdir(parents=True)
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
@@ -64,7 +65,8 @@ def save_checkpoint(
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
         logger.info("saved %s", folder)
-        for old in _checkpoints(output_dir)[limit:] if limit else []:
+        others = [path for path in _checkpoints(output_dir) if path != folder]  # some may be of later steps, and broken
+        for old in others[limit - 1 :] if limit else []:
             shutil.rmtree(old)
     processes.barrier()
 
@@ -72,16 +74,14 @@ def save_checkpoint(
 def find_checkpoint(output_dir: Path, choice: str | None, processes: Any, zero_stage: int) -> Path | None:
     """The checkpoint to go on from: the one that `choice` names, or with `auto` the newest whole one, if there is any.
 
-    Raises: ConfigError where the named one is not whole, and where the number of processes or the ZeRO stage is another than
-    the checkpoint's, whose shards would not fit. What `auto` skips is logged, with the reason.
+    Raises: ConfigError where the named one is not whole or not the last of `output_dir`, and where the number of processes or
+    the ZeRO stage is another than the checkpoint's, whose shards would not fit. What `auto` skips is logged, with the reason.
     """
     if choice is None:
         return None
     found: Path | str | None = None
     if processes.is_main:
-        found = _newest_whole(output_dir) if choice == "auto" else Path(choice)
-        if choice != "auto" and (reason := what_is_wrong(Path(choice))):
-            found = f"--resume_from_checkpoint {choice}: {reason}; give another, or auto for the newest that is whole"
+        found = _newest_whole(output_dir) if choice == "auto" else _named(Path(choice), output_dir)
     found = processes.gather(found)[0]
     if isinstance(found, str):
         raise ConfigError(found)
@@ -97,6 +97,19 @@ def find_checkpoint(output_dir: Path, choice: str | None, processes: Any, zero_s
                     f"same, or start anew from its weights with --model_name_or_path {found}"
                 )
     return found
+
+
+def _named(folder: Path, output_dir: Path) -> Path | str:
+    """The checkpoint that the user named, or what speaks against it."""
+    if reason := what_is_wrong(folder):
+        return f"--resume_from_checkpoint {folder}: {reason}; give another, or auto for the newest that is whole"
+    newest = next(iter(_checkpoints(output_dir)), None)
+    if newest is not None and _step(newest) > int(_state(folder)["step"]):
+        return (
+            f"--resume_from_checkpoint {folder}: --output_dir {output_dir} holds {newest.name}, which came after it and would "
+            "be taken for this run's; move the later ones away, or give another --output_dir"
+        )
+    return folder
 
 
 def what_is_wrong(folder: Path) -> str | None:
@@ -151,7 +164,11 @@ def _newest_whole(output_dir: Path) -> Path | None:
 def _checkpoints(output_dir: Path) -> list[Path]:
     """Newest first."""
     folders = [path for path in output_dir.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
-    return sorted(folders, key=lambda path: -int(path.name.removeprefix("checkpoint-")))
+    return sorted(folders, key=_step, reverse=True)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("checkpoint-"))
 
 
 def _state(folder: Path) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Which folders a run believes, and what it takes out of its files."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from rl.checkpoint import _checksums, find_checkpoint, start_step, what_is_wrong
+from rl.checkpoint import _checksums, find_checkpoint, save_checkpoint, start_step, what_is_wrong
 from rl.config import ConfigError
 from rl.metrics import RunWriter
 
@@ -16,6 +17,27 @@ class Alone:
 
     def gather(self, value):
         return [value]
+
+    def barrier(self):
+        pass
+
+
+class Writes:
+    """An engine, a model and a tokenizer, as far as a checkpoint asks them to write."""
+
+    def zero_optimization_stage(self):
+        return 2
+
+    def save_checkpoint(self, folder, tag, save_latest):
+        Path(folder, tag).mkdir()
+        Path(folder, tag, "shard").write_text("masters")
+
+    def save_pretrained(self, folder):
+        Path(folder, "config.json").write_text("{}")
+
+
+def save(folder, step, limit):
+    save_checkpoint(Writes(), Writes(), Writes(), {}, folder, Alone(), step=step, limit=limit)
 
 
 def checkpoint(folder, step):
@@ -74,6 +96,32 @@ def test_shards_of_another_run_are_refused(tmp_path):
     (path / "trainer" / "files.json").write_text(json.dumps(_checksums(path)))
     with pytest.raises(ConfigError, match=r"it was written with processes 8, this run has 1"):
         find_checkpoint(tmp_path, "auto", Alone(), 2)
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(0, {3, 6, 8}), (1, {3}), (2, {3, 8}), (3, {3, 6, 8})])
+def test_what_was_just_saved_is_never_what_the_limit_removes(tmp_path, limit, kept):
+    """A run that went on from an early checkpoint, since later ones were broken, writes lower numbers than are there."""
+    for step in (6, 8):
+        save(tmp_path, step, limit=0)
+    save(tmp_path, 3, limit)
+    assert {int(path.name.split("-")[1]) for path in tmp_path.glob("checkpoint-*")} == kept
+    assert what_is_wrong(tmp_path / "checkpoint-3") is None
+
+
+def test_what_a_killed_run_left_half_written_goes(tmp_path):
+    (tmp_path / ".checkpoint-7.partial" / "trainer").mkdir(parents=True)
+    save(tmp_path, 8, limit=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-8"]
+
+
+def test_an_early_checkpoint_is_not_mixed_with_those_after_it(tmp_path):
+    early = checkpoint(tmp_path, 2)
+    checkpoint(tmp_path, 4)
+    with pytest.raises(
+        ConfigError, match=r"holds checkpoint-4, which came after it .* move the later ones away, or give another"
+    ):
+        find_checkpoint(tmp_path, str(early), Alone(), 2)
+    assert find_checkpoint(tmp_path / "other", str(early), Alone(), 2) == early
 
 
 def test_the_steps_behind_a_run(tmp_path):
