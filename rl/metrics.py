@@ -15,7 +15,6 @@ import torch
 
 from rl.advantages import group_axis
 from rl.config import ConfigError
-from rl.files import write_whole
 from rl.rewards import RewardForm
 from rl.scoring import rollout_rewards
 from rl.trajectory import Rollout
@@ -217,9 +216,13 @@ def _keep_steps(path: Path, last: int | None) -> None:
             f"--output_dir {path.parent} holds a run already; add --resume_from_checkpoint auto to go on with it, or give "
             "another folder"
         )
-    with open(path, encoding="utf-8") as lines:
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last]
-    write_whole(path, "".join(kept))
+    with open(path, "rb+") as stream:
+        end = 0
+        for line in stream:  # in the order of steps; a line at a time, for a long run's samples are large
+            if not line.endswith(b"\n") or json.loads(line)["step"] > last:
+                break
+            end += len(line)
+        stream.truncate(end)
 
 
 def _wandb_run(run_name: str | None, config: dict[str, Any], output_dir: Path) -> Any:
