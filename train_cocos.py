@@ -104,18 +104,9 @@ def train(
 
     order = ShuffledOrder(len(problems), config.seed)
     source = ProblemSource(collect, is_informative, order, config, processes)
+    tokenizer = collector.encoder.tokenizer
     session = Session(
-        config,
-        processes,
-        engine,
-        weights,
-        StopRequest(),
-        collector.encoder.tokenizer,
-        writer,
-        collector,
-        eval_problems,
-        num_steps,
-        checkpoint,
+        config, processes, engine, weights, StopRequest(), tokenizer, writer, collector, eval_problems, num_steps, checkpoint
     )
     source.position, kl_coef.value = session.state.get("position", 0), session.state.get("kl_coef", kl_coef.value)
     for step in session.steps("cocos"):

@@ -51,7 +51,7 @@ class Session:
 
     def steps(self, name: str) -> Iterator[int]:
         """Step numbers from the first, or the one after the checkpoint, to the last, behind a progress bar."""
-        start = self.state.get("step", 0)
+        start = self.num_steps if self.state.get("is_finished") else self.state.get("step", 0)
         is_hidden = None if self.processes.is_main else True
         yield from tqdm(range(start + 1, self.num_steps + 1), desc=name, disable=is_hidden, initial=start, total=self.num_steps)
 
@@ -66,14 +66,17 @@ class Session:
         return summary
 
     def end_step(self, step: int, state: dict[str, Any], is_last: bool = False) -> None:
-        """Save where it is time to, with `state` to find again; leave where the run was asked to. Raises: SystemExit."""
+        """Save where it is time to, with `state` to find again; leave where the run was asked to. Raises: SystemExit.
+
+        `is_last` ends the run before its last step, for good: one that is resumed finds nothing left to do.
+        """
         is_stopped = self.stop.is_heard(self.processes)
         if is_last or is_stopped or self.config.is_save_step(step, self.num_steps):
             save_checkpoint(
                 self.engine,
                 self.weights.whole(),
                 self.tokenizer,
-                state,
+                {**state, "is_finished": is_last},
                 Path(self.config.output_dir),
                 self.processes,
                 step=step,

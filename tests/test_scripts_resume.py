@@ -89,6 +89,21 @@ def test_boost_goes_on_too(tiny_model_dir, files, tmp_path):
     assert killed.read_bytes() == whole.read_bytes()
 
 
+def test_boost_that_was_good_enough_stays_so(boosted, files, tmp_path):
+    """It ended before its last step, for good; the same command again trains no further."""
+    args = [
+        *("train_boost.py", "--model_name_or_path", boosted / "checkpoint-30", "--train_data", files / "boost.json"),
+        *("--output_dir", tmp_path, "--eval_data", files / "problems.jsonl", "--eval_steps", 1, "--max_new_tokens", 40),
+        *("--stop_at_accuracy", 1e-6, "--max_steps", 9, "--learning_rate", 1e-9, "--resume_from_checkpoint", "auto"),
+        *("--global_batch_size", 4),
+    ]
+    run_script(*args)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    assert metrics_of(tmp_path)[-1]["step"] == 1
+    run_script(*args)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
 def test_a_signal_ends_the_step_and_saves(boosted, files, tmp_path, number, code):
     args = flags_of(boosted, files, tmp_path, max_steps=500, save_steps=500, resume_from_checkpoint="auto")
