@@ -92,8 +92,8 @@ class SharedPrompts:
     def states(self, row: int, num_own: int) -> States:
         """Keys and values of a row behind the common prefix: its prompt's and those of its first `num_own` tokens."""
         prompt = int(self._owner[row])
-        is_token = self._prompt_mask[prompt]
-        before = [tuple(states[prompt][:, is_token] for states in block) for block in self._prompts]
+        columns = self._prompt_mask[prompt].nonzero().squeeze(-1)  # found once, not once a layer: a GPU would wait for each
+        before = [tuple(states[prompt][:, columns] for states in block) for block in self._prompts]
         if num_own == 0:  # where no row has decoded anything the cache of own tokens has no tensors yet
             return before
         own = [(layer.keys[row][:, :num_own], layer.values[row][:, :num_own]) for layer in self._own.layers]

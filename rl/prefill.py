@@ -39,9 +39,8 @@ def prefill_blocks(model: PreTrainedModel, prompts: list[list[int]], memory: Pro
         ids = [prompts[i][-num_new[i] :] for i in group]
         cache, mask, group_logits = _pass(model, ids, [remembered[i] for i in group], memory.common)
         for place, i in enumerate(group):
-            is_token = mask[place].bool()
-            is_token[:num_common] = False
-            rows[i] = [(layer.keys[place][:, is_token], layer.values[place][:, is_token]) for layer in cache.layers]
+            columns = mask[place].nonzero().squeeze(-1)[num_common:]  # found once, not once a layer: a GPU would wait for each
+            rows[i] = [(layer.keys[place][:, columns], layer.values[place][:, columns]) for layer in cache.layers]
             logits[i] = group_logits[place]
     lengths = torch.tensor([_length(states) for states in rows], device=model.device)
     columns = torch.arange(int(lengths.max()), device=model.device)
