@@ -126,7 +126,7 @@ def _statistics(model: torch.nn.Module, batch: CompletionBatch, temperature: flo
     are made only where the model goes on to scale or cap them.
     """
     mask = batch.completion_mask
-    if has_plain_head(model):
+    if has_plain_head(model, batch.input_ids.device):
         row, source, token_ids = batch.row[mask], batch.source[mask], batch.completion_ids[mask]  # (n,) each
         head = _head(model)
 
@@ -155,17 +155,18 @@ def _head_output(model: torch.nn.Module, batch: CompletionBatch) -> torch.Tensor
     ).logits
 
 
-def has_plain_head(model: torch.nn.Module) -> bool:
+def has_plain_head(model: torch.nn.Module, device: torch.device) -> bool:
     """Whether the model's logits are what a linear head returns, neither scaled nor capped; found out by a pass over one token.
 
-    `model` may be wrapped in an engine. Under ZeRO-3 all ranks must call.
+    `model` may be wrapped in an engine; `device` is where it computes, which its weights need not lie on. Under ZeRO-3 all
+    ranks must call.
     """
     module = _unwrapped(model)
     if module not in _plain_heads:
         returned = []
         is_linear = type(_head(model)) is torch.nn.Linear
         if is_linear:
-            ids = torch.zeros(1, 1, dtype=torch.long, device=next(module.parameters()).device)
+            ids = torch.zeros(1, 1, dtype=torch.long, device=device)
             with torch.no_grad(), _in_place_of_head(model, lambda hidden: returned.append(hidden[..., :1]) or returned[0]):
                 logits = model(input_ids=ids, use_cache=False).logits
         _plain_heads[module] = is_linear and logits is returned[0]

@@ -119,7 +119,7 @@ def test_a_models_logprobs_and_their_gradients(is_plain):
         model = small(LlamaConfig(**SMALL))
     else:
         model = small(Gemma2Config(**SMALL, head_dim=8, num_key_value_heads=2, final_logit_softcapping=0.05))
-    assert has_plain_head(model) == is_plain
+    assert has_plain_head(model, torch.device("cpu")) == is_plain
     batch = batch_of()
     results = []
     for function in (completion_logprobs_and_entropies, reference):
@@ -135,7 +135,7 @@ def test_a_models_logprobs_and_their_gradients(is_plain):
 def test_an_error_inside_puts_the_head_back():
     model = small(LlamaConfig(**SMALL))
     batch = batch_of()
-    has_plain_head(model)
+    has_plain_head(model, torch.device("cpu"))
     broken = CompletionBatch(**{**vars(batch), "source": batch.source + 1000})
     with pytest.raises(IndexError):
         module.completion_logprobs(model, broken, 1.0)
