@@ -29,6 +29,13 @@ def worker_pids(pool: SandboxPool) -> list[int]:
     return [worker.popen.pid for workers in pool.manager.workers.values() for worker in workers]
 
 
+def test_workers_stand_outside_the_terminals_process_group():
+    """A Ctrl-C goes to that group; the step that it lets end still needs them."""
+    with SandboxPool(num_workers=1) as pool:
+        assert wait_for(lambda: worker_pids(pool))
+        assert all(os.getpgid(pid) != os.getpgid(0) for pid in worker_pids(pool))
+
+
 def has_ended(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
