@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rl.sampling import SamplerName
+from rl.sampling.sampler import SamplerName
 
 
 class ConfigError(ValueError):

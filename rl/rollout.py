@@ -18,10 +18,10 @@ from data.problem import DataError, Problem, read_problems
 from data.prompts import DONE, correction_suffix, extract_code, first_prompt
 from rl.completion import Sample, Seed, StopCondition, decode, encode
 from rl.config import RolloutFlags
-from rl.packed_linears import packed_linears
 from rl.pretrained import context_tokens, eos_token_ids
-from rl.prompt_memory import PromptMemory
-from rl.sampling import Sampler, choose_sampler
+from rl.sampling.packed_linears import packed_linears
+from rl.sampling.prompt_memory import PromptMemory
+from rl.sampling.sampler import Sampler, choose_sampler
 from rl.trajectory import Attempt, Rollout
 from sandbox.pool import Limits, SandboxPool
 from sandbox.suite import Suite, compile_suite, defined_names

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from data.prompts import DONE
-from rl.batch_sampling import sample_batch
 from rl.completion import StopCondition, decode
-from rl.kv_cache import SPARE_TOKENS, growing_cache
 from rl.logprobs import CompletionBatch, completion_logprobs
-from rl.paged_sampling import sample_paged
-from rl.prompt_memory import common_prefix
-from rl.sampling import choose_sampler
+from rl.sampling.batch import sample_batch
+from rl.sampling.kv_cache import SPARE_TOKENS, growing_cache
+from rl.sampling.paged import sample_paged
+from rl.sampling.prompt_memory import common_prefix
+from rl.sampling.sampler import choose_sampler
 
 CPU = torch.device("cpu")
 

@@ -14,9 +14,9 @@ import torch
 from transformers import PreTrainedModel
 
 from rl.completion import Sample, Seed, StopCondition
-from rl.decoding import RepeatedPrompts, SharedPrompts, can_decode_shared
-from rl.prefill import prefill_blocks, prefill_cache
-from rl.prompt_memory import PromptMemory
+from rl.sampling.decoding import RepeatedPrompts, SharedPrompts, can_decode_shared
+from rl.sampling.prefill import prefill_blocks, prefill_cache
+from rl.sampling.prompt_memory import PromptMemory
 
 # Below this share of live rows the finished ones are dropped: copying the cache for every row that ends costs more.
 COMPACT_BELOW = 0.75

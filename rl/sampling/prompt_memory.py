@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from rl.kv_cache import growing_cache
+from rl.sampling.kv_cache import growing_cache
 
 # A pass of its own for the common prefix pays from about here; a few words in common are everywhere.
 MIN_COMMON_TOKENS = 32

@@ -1,7 +1,7 @@
 """Sampling through transformers' continuous batching: a paged cache, rows that join and leave the batch at any token.
 
 Made for GPUs with a flash attention kernel; with `sdpa` every row's query meets every row's keys behind a mask, which grows
-with the square of the batch. The distribution is the same full softmax as in `rl.batch_sampling`; the draws are not: one
+with the square of the batch. The distribution is the same full softmax as in `rl.sampling.batch`; the draws are not: one
 generator serves the whole batch, so a sample depends on what it was decoded with.
 """
 
@@ -13,7 +13,7 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 
 from rl.completion import Sample, Seed, StopCondition
-from rl.prompt_memory import PromptMemory
+from rl.sampling.prompt_memory import PromptMemory
 
 # The kernels of flash attention want pages of 256; elsewhere small pages waste less at the end of a row.
 PAGE_TOKENS = {"flash": 256, "other": 32}

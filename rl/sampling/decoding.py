@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 
-from rl.kv_cache import growing_cache, is_plain
 from rl.logprobs import can_share_prompts
-from rl.prefill import Blocks
-from rl.prompt_memory import States
+from rl.sampling.kv_cache import growing_cache, is_plain
+from rl.sampling.prefill import Blocks
+from rl.sampling.prompt_memory import States
 
 ATTENTION = "cocos_shared_prompts"
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from rl.kv_cache import growing_cache
-from rl.prompt_memory import PromptMemory, States
+from rl.sampling.kv_cache import growing_cache
+from rl.sampling.prompt_memory import PromptMemory, States
 
 # Prompts whose new tokens are at most so many times as many as those of the shortest are computed together: padding costs as
 # much as tokens, and a pass of its own little.

@@ -1,6 +1,6 @@
 """Rollout speed, ours beside plain `model.generate` called as the published code calls it, interleaved in one run.
 
-    python -m rl.bench_sampling --model_name_or_path M --data F --fewshot_data F --max_new_tokens 256
+    python -m rl.sampling.bench --model_name_or_path M --data F --fewshot_data F --max_new_tokens 256
 
 Two turns of every way: one first attempt a problem, K corrections of each. The published way samples every row to the limit or
 to EOS, pads prompts, repeats them for every correction and keeps the logits of the second turn.
@@ -21,15 +21,15 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from data.problem import Problem, read_problems
 from data.prompts import extract_code
-from rl.batch_sampling import sample_batch
 from rl.completion import StopCondition, decode
-from rl.packed_linears import packed_linears
-from rl.paged_sampling import sample_paged
-from rl.prefill import left_pad
 from rl.pretrained import compute_dtype, eos_token_ids, load_model, load_tokenizer
-from rl.prompt_memory import PromptMemory
 from rl.rollout import PromptEncoder
-from rl.sampling import Sampler
+from rl.sampling.batch import sample_batch
+from rl.sampling.packed_linears import packed_linears
+from rl.sampling.paged import sample_paged
+from rl.sampling.prefill import left_pad
+from rl.sampling.prompt_memory import PromptMemory
+from rl.sampling.sampler import Sampler
 from rl.trajectory import Attempt
 
 BANDWIDTH_BYTES = 1 << 28

@@ -10,10 +10,10 @@ from typing import Any, Literal, Protocol
 import torch
 from transformers import PreTrainedModel
 
-from rl.batch_sampling import sample_batch
 from rl.completion import Sample, Seed, StopCondition
-from rl.paged_sampling import sample_paged
-from rl.prompt_memory import PromptMemory
+from rl.sampling.batch import sample_batch
+from rl.sampling.paged import sample_paged
+from rl.sampling.prompt_memory import PromptMemory
 
 SamplerName = Literal["auto", "batch", "paged"]
 
