@@ -22,12 +22,12 @@ from launch.processes import Processes, StopRequest, start_processes, stop_proce
 from launch.zero import SamplingWeights, ZeroConfigError, build_engine, load_zero_config, zero_stage
 from rl.boosting import EncodedPair, boost_rows, encode_pairs
 from rl.checkpoint import find_checkpoint
-from rl.config import BoostConfig
 from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.metrics import Clock, RunWriter
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.rollout import Collector, build_collector
 from rl.session import Session, open_writer
+from rl.train_config import BoostConfig
 from rl.update import update
 
 logger = logging.getLogger("train_boost")
@@ -38,11 +38,11 @@ def main() -> None:
         config = parse_flags(BoostConfig, sys.argv[1:], __doc__)
         pairs = read_pairs(config.train_data)
         eval_problems = read_problems(config.eval_data, "validation") if config.eval_data else []
-        processes = start_processes(config.local_rank)
+        processes = start_processes(config.local_rank, config.collective_timeout_s)
         start_logging(processes.is_main)
         config.check_world(processes.world_size)
-        use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
-        zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
+        dtype = compute_dtype(config.dtype, processes.device)
+        zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, dtype)
         checkpoint = find_checkpoint(Path(config.output_dir), config.resume_from_checkpoint, processes, zero_stage(zero_config))
         tokenizer = load_tokenizer(config.model_name_or_path)
         model_config = load_model_config(config.model_name_or_path, config.attn_implementation)
@@ -78,25 +78,26 @@ def train(
     """Likelihood steps, with an evaluation and a checkpoint now and then."""
     num_steps = config.num_steps(len(pairs), config.global_batch_size)
     order = ShuffledOrder(len(pairs), config.seed)
-    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
+    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation, config.gradient_checkpointing)
     engine = build_engine(model, zero_config, config, num_steps)
     weights = SamplingWeights(engine, config.ds3_gather_for_generation)
     session = Session(
         config, processes, engine, weights, StopRequest(), tokenizer, writer, collector, eval_problems, num_steps, checkpoint
     )
+    limit = config.new_pass_limit()
     for step in session.steps("boost"):
         clock = Clock()
         rows = order.take((step - 1) * config.global_batch_size, config.global_batch_size)
         batch = [pairs[row] for row in rows[processes.rank :: processes.world_size]]
         num_tokens = sum(processes.gather(sum(len(pair.completion_ids) for pair in batch)))
-        stats = update(engine, boost_rows(batch, num_tokens), config.per_device_train_batch_size)
+        stats = update(engine, boost_rows(batch, num_tokens), limit)
         clock.lap("update_s")
         writer.log_step(step, stats.metrics(), clock)
+        session.guard.check(step, stats)
         summary = session.evaluate(step)
-        is_good_enough = bool(summary) and 0 < config.stop_at_accuracy <= summary["accuracy@1"]["value"]
-        session.end_step(step, {}, is_last=is_good_enough)
-        if is_good_enough:
-            break
+        if summary and 0 < config.stop_at_accuracy <= summary["accuracy@1"]["value"]:
+            session.is_over = True
+        session.end_step(step, {})
 
 
 if __name__ == "__main__":

@@ -50,11 +50,11 @@ def main() -> None:
         config = parse_flags(CocosConfig, sys.argv[1:], __doc__)
         problems = read_problems(config.train_data)
         eval_problems = read_problems(config.eval_data, "validation") if config.eval_data else []
-        processes = start_processes(config.local_rank)
+        processes = start_processes(config.local_rank, config.collective_timeout_s)
         start_logging(processes.is_main)
         config.check_world(processes.world_size)
-        use_bf16 = compute_dtype(config.dtype, processes.device) == torch.bfloat16
-        zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, use_bf16)
+        dtype = compute_dtype(config.dtype, processes.device)
+        zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, dtype)
         checkpoint = find_checkpoint(Path(config.output_dir), config.resume_from_checkpoint, processes, zero_stage(zero_config))
         tokenizer = load_tokenizer(config.model_name_or_path)
         check_same_tokens(config.reference, tokenizer)
@@ -87,7 +87,7 @@ def train(
     """Sample, run the tests, reward, KL, baseline, update, log, evaluate, save."""
     device = processes.device
     num_steps = config.num_steps(len(problems), config.problems_per_step)
-    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation)
+    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation, config.gradient_checkpointing)
     engine = build_engine(model, zero_config, config, num_steps * config.updates_per_step)
     model = load_model(config.reference, torch.float32, config.attn_implementation)
     reference = build_reference(model, zero_config, device)
@@ -108,13 +108,14 @@ def train(
     session = Session(
         config, processes, engine, weights, StopRequest(), tokenizer, writer, collector, eval_problems, num_steps, checkpoint
     )
+    limit = config.new_pass_limit()
     source.position, kl_coef.value = session.state.get("position", 0), session.state.get("kl_coef", kl_coef.value)
     for step in session.steps("cocos"):
         clock = Clock()
         drawn = source.draw(step)
         rollout = drawn.kept
         clock.lap("sample_s")
-        kls = rollout_kls(rollout, reference, config.local_rollout_forward_batch_size, config.temperature, device)
+        kls = rollout_kls(rollout, reference, collector.limit, config.temperature, device)
         clock.lap("kl_s")
         rewards, has_verdict = rollout_rewards(rollout, config.reward)  # waits for the sandbox
         clock.lap("reward_s")
@@ -127,13 +128,14 @@ def train(
         )
         loss_kl_coefs = config.kl_coefs("loss", kl_coef.value)
         rows_to_train = train_rows(rollout, advantages, row_weights, loss_kl_coefs, keep_all=config.entropy_coef > 0)
-        stats = update_epochs(engine, rows_to_train, config, f"{config.seed}:{step}:{processes.rank}")
+        stats = update_epochs(engine, rows_to_train, limit, config, f"{config.seed}:{step}:{processes.rank}")
         clock.lap("update_s")
         counts = rollout_counts(drawn.sampled, config.reward) | tensor_counts(kls, advantages, is_trained) | stats.counts
         metrics = merge(processes.gather(counts)) | stats.metrics() | drawn.metrics() | {"train/kl_coef": kl_coef.value}
         kl_coef.update(metrics.get("kl/mean"))
         writer.log_step(step, metrics, clock)
         writer.save_samples(step, processes.gather(drawn.sampled.records()))
+        session.guard.check(step, stats)
         session.evaluate(step)
         session.end_step(step, {"position": source.position, "kl_coef": kl_coef.value})
 

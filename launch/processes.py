@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import torch
@@ -75,10 +76,11 @@ class StopRequest:
         raise SystemExit(128 + self._signal)
 
 
-def start_processes(local_rank: int = -1) -> Processes:
+def start_processes(local_rank: int = -1, timeout_s: float = 3600.0) -> Processes:
     """Join the process group that the launcher describes, or make one of a single process.
 
-    `local_rank` is what the `deepspeed` launcher appends to the command line; the environment comes first.
+    `local_rank` is what the `deepspeed` launcher appends to the command line; the environment comes first. A rank that has
+    waited for the others for `timeout_s` fails: longer than torch's ten minutes, since one rank may sample that much longer.
     """
     env = os.environ
     if "RANK" not in env:
@@ -96,7 +98,8 @@ def start_processes(local_rank: int = -1) -> Processes:
             local_world_size = int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     return Processes(dist.get_rank(), index, dist.get_world_size(), device)
 
 

@@ -7,8 +7,9 @@ the accumulation of gradients, and the weights that the rollout samples from.
 import copy
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ class ZeroConfigError(ValueError):
     """A DeepSpeed JSON that can't be used; the message names the key and the mend."""
 
 
-def load_zero_config(path: str | None, micro_batch_size: int, max_grad_norm: float, use_bf16: bool) -> dict[str, Any]:
-    """The DeepSpeed configuration with every `"auto"` resolved from flags.
+def load_zero_config(path: str | None, micro_batch_size: int, max_grad_norm: float, dtype: torch.dtype) -> dict[str, Any]:
+    """The DeepSpeed configuration with every `"auto"` resolved from flags; `dtype` is that of compute.
 
     Raises: ZeroConfigError for a missing or malformed file, and for keys that would override a flag.
     """
@@ -52,13 +53,43 @@ def load_zero_config(path: str | None, micro_batch_size: int, max_grad_norm: flo
             raise ZeroConfigError(f'--deepspeed {path}: {key} is {config[key]!r}, the flags give {value!r}; write "auto"')
         config[key] = value
     config.pop("train_batch_size", None)
-    if config.get("bf16", {}).get("enabled", "auto") == "auto":
-        config["bf16"] = {**config.get("bf16", {}), "enabled": use_bf16}
+    for key, of in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        section = config.setdefault(key, {})
+        if section.get("enabled", "auto") not in ("auto", dtype == of):
+            raise ZeroConfigError(
+                f'--deepspeed {path}: {key} says enabled {section["enabled"]}, --dtype gives {dtype}; write "auto"'
+            )
+        section["enabled"] = dtype == of
+    if is_offloaded(config) and not torch.cuda.is_available():
+        # DeepSpeed's own CPU Adam is compiled at first use; where everything is on the CPU it has nothing to save.
+        config["zero_force_ds_cpu_optimizer"] = False
     return config
 
 
 def zero_stage(config: dict[str, Any]) -> int:
     return config.get("zero_optimization", {}).get("stage", 0)
+
+
+def is_offloaded(config: dict[str, Any]) -> bool:
+    """Whether the optimizer's states lie in the CPU's memory."""
+    device = config.get("zero_optimization", {}).get("offload_optimizer", {}).get("device", "none")
+    return device != "none"
+
+
+class FiniteAdamW(torch.optim.AdamW):
+    """AdamW that leaves the weights alone where a gradient is not finite, and tells the engine so.
+
+    Sharded and half-precision engines look for themselves; that of ZeRO-0 in float32 steps on whatever it is given.
+    """
+
+    overflow = False
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        self.overflow = not torch.stack([torch.isfinite(gradient).all() for gradient in gradients]).all()
+        if not self.overflow:
+            super().step(closure)
 
 
 def build_engine(model: PreTrainedModel, config: dict[str, Any], flags: Any, num_steps: int) -> Any:
@@ -76,22 +107,41 @@ def build_engine(model: PreTrainedModel, config: dict[str, Any], flags: Any, num
 
     engine, *_ = deepspeed.initialize(
         model=model,
-        optimizer=torch.optim.AdamW(groups, lr=flags.learning_rate),
+        optimizer=_optimizer_kind(config)(groups, lr=flags.learning_rate),
         lr_scheduler=schedule,
         config=copy.deepcopy(config),
     )
+    if zero_stage(config) == 0 and _dtype(config) != torch.float32:
+        # DeepSpeed makes Adam's moments by a step with gradients of 0, which counts in the bias correction of all that follow;
+        # the other stages take that back.
+        engine.optimizer.optimizer.state.clear()
     return engine
+
+
+def _optimizer_kind(config: dict[str, Any]) -> Callable[..., torch.optim.Optimizer]:
+    if zero_stage(config) == 0 and _dtype(config) == torch.float32:
+        return FiniteAdamW
+    if is_offloaded(config) and torch.cuda.is_available():
+        return partial(deepspeed.ops.adam.DeepSpeedCPUAdam, adamw_mode=True)
+    return torch.optim.AdamW
 
 
 def build_reference(model: PreTrainedModel, config: dict[str, Any], device: torch.device) -> PreTrainedModel:
     """A frozen model to call for logprobs: whole on every rank, or sharded where the policy's weights are (stage 3)."""
     model.eval().requires_grad_(False)
     if zero_stage(config) < 3:
-        dtype = torch.bfloat16 if config["bf16"]["enabled"] else None
-        return model.to(device, dtype)
-    sharded = {k: v for k, v in config.items() if k in ("train_micro_batch_size_per_gpu", "bf16", "zero_optimization")}
-    engine, *_ = deepspeed.initialize(model=model, config=copy.deepcopy(sharded))
+        return model.to(device, _dtype(config))
+    names = ("train_micro_batch_size_per_gpu", "bf16", "fp16", "zero_optimization")
+    sharded = {name: copy.deepcopy(config[name]) for name in names}
+    sharded["zero_optimization"].pop("offload_optimizer", None)  # it has none
+    engine, *_ = deepspeed.initialize(model=model, config=sharded)
     return engine.module.eval()  # its hooks gather and release the shards
+
+
+def _dtype(config: dict[str, Any]) -> torch.dtype:
+    """That of compute."""
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return next((dtype for name, dtype in kinds.items() if config[name]["enabled"]), torch.float32)
 
 
 class SamplingWeights:
@@ -155,7 +205,7 @@ class SamplingWeights:
                     target.copy_(source)
 
     def _empty_copy(self, device: torch.device) -> PreTrainedModel:
-        dtype = torch.bfloat16 if self._engine.bfloat16_enabled() else torch.float32
+        dtype = next(self._engine.module.parameters()).dtype
         module = type(self._engine.module)(copy.deepcopy(self._engine.module.config)).to(device, dtype)
         return module.requires_grad_(False).eval()
 

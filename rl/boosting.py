@@ -10,7 +10,7 @@ from data.boost import BoostPair
 from data.problem import DataError
 from rl.completion import encode
 from rl.pretrained import context_tokens
-from rl.update import TrainRow
+from rl.train_rows import TrainRow
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class EncodedPair:
 
     prompt_ids: list[int]
     completion_ids: list[int]
+    name: str
 
 
 def encode_pairs(pairs: Sequence[BoostPair], tokenizer: PreTrainedTokenizerBase, model_config: Any) -> list[EncodedPair]:
@@ -37,10 +38,10 @@ def encode_pairs(pairs: Sequence[BoostPair], tokenizer: PreTrainedTokenizerBase,
                 f"boost pair {index} has {len(prompt_ids)} + {len(completion_ids)} tokens, the model's "
                 f"context {limit}; leave it out"
             )
-        encoded.append(EncodedPair(prompt_ids, completion_ids))
+        encoded.append(EncodedPair(prompt_ids, completion_ids, f"boost pair {index}"))
     return encoded
 
 
 def boost_rows(pairs: Sequence[EncodedPair], num_tokens: int) -> list[TrainRow]:
     """Rows whose loss sums to the mean negative log-likelihood a token, `num_tokens` being counted over all ranks."""
-    return [TrainRow(pair.prompt_ids, pair.completion_ids, advantage=1.0, weight=1.0 / num_tokens) for pair in pairs]
+    return [TrainRow(pair.prompt_ids, pair.completion_ids, 1.0, 1.0 / num_tokens, name=pair.name) for pair in pairs]

@@ -1,5 +1,6 @@
 """Checkpoints that a run goes on from: whole or absent, and checked before they are believed.
 
+    best                         a link to the best of them, where the run compares
     checkpoint-N/                what `from_pretrained` reads
     checkpoint-N/trainer/        what the run needs besides:
         state.json               the step, the place in the data, whatever the script adds
@@ -40,11 +41,13 @@ def save_checkpoint(
     *,
     step: int,
     limit: int,
+    best_step: int | None = None,
 ) -> None:
     """Write `checkpoint-N` below `output_dir`; all processes must call. `model` holds the policy's whole weights.
 
     Written aside and renamed, so that a crash or a full disk (OSError or RuntimeError) leaves the checkpoints before it as
-    they were. Then all but this one and the newest `limit` - 1 others are removed; 0 keeps all.
+    they were. Then all but this one and the newest `limit` - 1 others are removed; 0 keeps all. That of `best_step` stays
+    besides, and `best` links to it.
     """
     folder, aside = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
     trainer = aside / "trainer"
@@ -65,7 +68,12 @@ def save_checkpoint(
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
         logger.info("saved %s", folder)
-        others = [path for path in _checkpoints(output_dir) if path != folder]  # some may be of later steps, and broken
+        if best_step is not None and (output_dir / f"checkpoint-{best_step}").is_dir():
+            _link(output_dir / "best", f"checkpoint-{best_step}")
+        keep = {step, best_step}
+        others = [
+            path for path in _checkpoints(output_dir) if _step(path) not in keep
+        ]  # some may be of later steps, and broken
         for old in others[limit - 1 :] if limit else []:
             shutil.rmtree(old)
     processes.barrier()
@@ -165,6 +173,13 @@ def _checkpoints(output_dir: Path) -> list[Path]:
     """Newest first."""
     folders = [path for path in output_dir.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
     return sorted(folders, key=_step, reverse=True)
+
+
+def _link(link: Path, target: str) -> None:
+    aside = link.with_name(f".{link.name}.partial")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    os.replace(aside, link)
 
 
 def _step(folder: Path) -> int:

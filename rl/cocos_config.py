@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rl.advantages import GROUP_BASELINES, Baseline, FirstTurnReturn
-from rl.config import ConfigError, RolloutFlags, TrainFlags, at_least, flag, model_at, positive
+from rl.config import ConfigError, RolloutFlags, at_least, flag, model_at, positive
 from rl.losses import KlLevel, Normalization, RatioLevel
 from rl.rewards import ReturnForm, RewardForm
 from rl.scoring import Truncated
-from rl.update import ClipRange, LossTerms
+from rl.train_config import TrainFlags
+from rl.train_rows import ClipRange, LossTerms
 
 DEFAULT_GAMMA = 0.5
 DEFAULT_CLIP = 0.2

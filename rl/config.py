@@ -1,7 +1,7 @@
 """Flags of the scripts: one dataclass each, parsed from a preset and the command line, checked before a model loads.
 
-Nothing assigns to a config after parsing; what follows from the flags is a property. Those of `train_cocos.py` are in
-`rl.cocos_config`.
+Nothing assigns to a config after parsing; what follows from the flags is a property. Those of training are in
+`rl.train_config`, and what only `train_cocos.py` has in `rl.cocos_config`.
 """
 
 from dataclasses import dataclass, field
@@ -25,8 +25,10 @@ class ModelFlags:
 
     model_name_or_path: str = field(metadata={"help": "Hugging Face folder or hub name of the model to start from."})
     output_dir: str = field(metadata={"help": "Folder for everything the run writes."})
-    dtype: Literal["auto", "float32", "bfloat16"] = flag(
-        "auto", "Compute precision; fp32 master weights either way. auto: bfloat16 on GPUs, float32 on CPUs."
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = flag(
+        "auto",
+        "Compute precision; fp32 master weights either way, with a loss scale under float16. auto: bfloat16 on GPUs, "
+        "float32 on CPUs.",
     )
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = flag("sdpa", "Attention of every forward pass.")
     seed: int = flag(42, "Seed of data order, sampling and every other draw.")
@@ -59,99 +61,6 @@ class RolloutFlags:
         at_least(1, max_new_tokens=self.max_new_tokens, sandbox_workers=self.sandbox_workers)
         at_least(64, sandbox_memory_mb=self.sandbox_memory_mb)
         positive(test_timeout_s=self.test_timeout_s)
-
-
-@dataclass(kw_only=True)
-class TrainFlags(ModelFlags):
-    """The optimizer loop, the same for the boost stage and for RL."""
-
-    train_data: str = field(metadata={"help": "Training data: a JSON or JSONL file, or a hub data set (name or name:split)."})
-    eval_data: str | None = flag(None, "Problems in MBPP format to evaluate on during training.")
-    eval_steps: int = flag(0, "Evaluate on --eval_data every so many steps; 0: only after the last.")
-    eval_num_turns: int = flag(2, "Turns of the evaluation on --eval_data.")
-    deepspeed: str | None = flag(None, "DeepSpeed JSON with the ZeRO stage (default: launch/zero2.json).")
-    ds3_gather_for_generation: bool = flag(
-        True, "Under ZeRO stage 3 sample from a whole copy of the weights; false saves its memory and is many times slower."
-    )
-    global_batch_size: int = flag(128, "Completions that one step learns from, over all ranks (RL: last-turn attempts).")
-    per_device_train_batch_size: int = flag(4, "Rows of one forward and backward pass.")
-    local_rollout_forward_batch_size: int = flag(64, "Rows sampled together, and rows of a forward pass without gradients.")
-    learning_rate: float = flag(1e-6, "Peak learning rate of AdamW.")
-    lr_scheduler_type: str = flag("constant_with_warmup", "Schedule, by its name in transformers.")
-    warmup_ratio: float = flag(0.05, "Share of the steps over which the learning rate rises.")
-    weight_decay: float = flag(0.0, "Weight decay of matrices; vectors have none.")
-    max_grad_norm: float = flag(1.0, "Gradients are clipped to this global norm.")
-    num_train_epochs: float = flag(1.0, "Passes over the training data, unless --max_steps says otherwise.")
-    max_steps: int = flag(-1, "Steps (RL: rollouts); -1: as --num_train_epochs gives.")
-    save_steps: int = flag(500, "Write checkpoint-N every so many steps, and after the last.")
-    save_total_limit: int = flag(0, "Keep the newest so many checkpoints; 0: all.")
-    resume_from_checkpoint: str | None = flag(
-        None, "Go on from this checkpoint-N, or with auto from the newest whole one in --output_dir, if there is any."
-    )
-    report_to: Literal["tensorboard", "wandb", "none"] = flag("tensorboard", "Where metrics go besides metrics.jsonl.")
-    wandb_run_name: str | None = flag(None, "Name of the run, in wandb and as TensorBoard's folder.")
-
-    def check(self) -> None:
-        super().check()
-        at_least(
-            1,
-            global_batch_size=self.global_batch_size,
-            per_device_train_batch_size=self.per_device_train_batch_size,
-            local_rollout_forward_batch_size=self.local_rollout_forward_batch_size,
-            save_steps=self.save_steps,
-            eval_num_turns=self.eval_num_turns,
-        )
-        positive(learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
-        at_least(0, eval_steps=self.eval_steps, weight_decay=self.weight_decay, save_total_limit=self.save_total_limit)
-        if not 0 <= self.warmup_ratio <= 1:
-            raise ConfigError(f"--warmup_ratio is {self.warmup_ratio}: a share of the steps lies between 0 and 1")
-        if self.max_steps < 1 and self.num_train_epochs <= 0:
-            raise ConfigError(
-                f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: one of them must be positive"
-            )
-        if self.deepspeed and not Path(self.deepspeed).is_file():
-            raise ConfigError(f"--deepspeed {self.deepspeed}: no such file; templates are launch/zero0.json to zero3.json")
-        if not self.ds3_gather_for_generation and self.sampler == "paged":
-            raise ConfigError(
-                "--ds3_gather_for_generation is false and --sampler is paged: pages need whole weights; use --sampler batch"
-            )
-        if self.eval_steps and not self.eval_data:
-            raise ConfigError(f"--eval_steps is {self.eval_steps} but there is no --eval_data; give both or neither")
-        _known_schedule(self.lr_scheduler_type)
-
-    def num_steps(self, num_rows: int, rows_per_step: int) -> int:
-        """Steps of the run; one of RL is a rollout with its updates."""
-        if self.max_steps > 0:
-            return self.max_steps
-        return max(1, round(self.num_train_epochs * num_rows / rows_per_step))
-
-    def is_evaluation_step(self, step: int, num_steps: int) -> bool:
-        return step == num_steps or (self.eval_steps > 0 and step % self.eval_steps == 0)
-
-    def is_save_step(self, step: int, num_steps: int) -> bool:
-        return step == num_steps or step % self.save_steps == 0
-
-
-@dataclass(kw_only=True)
-class BoostConfig(RolloutFlags, TrainFlags):
-    """Stage 1: learn the two-turn format from pairs of prompt and completion."""
-
-    stop_at_accuracy: float = flag(
-        0.0, "Stop once Accuracy@t1 on --eval_data reaches this; 0: never. A boost model should leave RL room to learn."
-    )
-
-    def check(self) -> None:
-        super().check()
-        if not 0 <= self.stop_at_accuracy <= 1:
-            raise ConfigError(f"--stop_at_accuracy is {self.stop_at_accuracy}: an accuracy lies between 0 and 1")
-        if self.stop_at_accuracy and not self.eval_steps:
-            raise ConfigError("--stop_at_accuracy needs --eval_data and --eval_steps, which tell the accuracy during training")
-
-    def check_world(self, world_size: int) -> None:
-        if self.global_batch_size % world_size:
-            raise ConfigError(
-                f"--global_batch_size is {self.global_batch_size}: it must be a multiple of the {world_size} processes"
-            )
 
 
 @dataclass(kw_only=True)
@@ -190,14 +99,6 @@ def positive(**values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise ConfigError(f"--{name} is {value}: it must be greater than 0")
-
-
-def _known_schedule(name: str) -> None:
-    from transformers import SchedulerType
-
-    names = [kind.value for kind in SchedulerType]
-    if name not in names:
-        raise ConfigError(f"--lr_scheduler_type is {name!r}: choose one of {', '.join(names)}")
 
 
 def _installed_attention(name: str) -> None:

@@ -1,5 +1,7 @@
 """The coefficient of the KL penalty: fixed, or steered towards a target."""
 
+import math
+
 MAX_ERROR = 0.2
 RATE = 0.1
 
@@ -16,7 +18,10 @@ class KlCoefficient:
         self._target = target
 
     def update(self, kl: float | None) -> None:
-        """`kl`: the step's mean sequence KL, the same on every rank; None where the step had no attempts to learn from."""
-        if self._target and kl is not None:
+        """`kl`: the step's mean sequence KL, the same on every rank; None where the step had no attempts to learn from.
+
+        One that is not finite says nothing about where to steer.
+        """
+        if self._target and kl is not None and math.isfinite(kl):
             error = min(max(kl / self._target - 1, -MAX_ERROR), MAX_ERROR)
             self.value *= 1 + RATE * error

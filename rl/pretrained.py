@@ -41,7 +41,9 @@ def load_model_config(model_name_or_path: str, attn_implementation: str) -> Any:
         ) from None
 
 
-def load_model(model_name_or_path: str, dtype: torch.dtype, attn_implementation: str) -> PreTrainedModel:
+def load_model(
+    model_name_or_path: str, dtype: torch.dtype, attn_implementation: str, gradient_checkpointing: bool = False
+) -> PreTrainedModel:
     """The causal language model with dropout off: sampling and training must see one distribution."""
     model = AutoModelForCausalLM.from_pretrained(model_name_or_path, dtype=dtype, attn_implementation=attn_implementation)
     for module in model.modules():
@@ -50,6 +52,8 @@ def load_model(model_name_or_path: str, dtype: torch.dtype, attn_implementation:
     for name in ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop"):
         if hasattr(model.config, name):
             setattr(model.config, name, 0.0)
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
 
 

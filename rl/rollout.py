@@ -18,6 +18,7 @@ from data.problem import DataError, Problem, read_problems
 from data.prompts import DONE, correction_suffix, extract_code, first_prompt
 from rl.completion import Sample, Seed, StopCondition, decode, encode
 from rl.config import RolloutFlags
+from rl.pass_limit import PassLimit
 from rl.pretrained import context_tokens, eos_token_ids
 from rl.sampling.packed_linears import packed_linears
 from rl.sampling.prompt_memory import PromptMemory
@@ -97,7 +98,7 @@ class Collector:
     suites: dict[Problem, Suite]
     max_new_tokens: int
     max_prompt_tokens: int
-    max_rows: int
+    limit: PassLimit
 
     def collect(
         self,
@@ -121,7 +122,7 @@ class Collector:
         memory = PromptMemory()
         with packed_linears(model):
             for turn, num_samples in enumerate(branching, 1):
-                memory.start_turn(max_rows=self.max_rows if turn < len(branching) else 0)
+                memory.start_turn(max_rows=self.limit.rows if turn < len(branching) else 0)
                 if turns:
                     contexts = [(a.problem, a, self.encoder.correction_ids(a)) for a in turns[-1]]
                     seeds = [(*seed, branch) for seed in seeds for branch in range(branching[len(turns) - 1])]
@@ -133,7 +134,7 @@ class Collector:
                     max_new_tokens=self.max_new_tokens,
                     temperature=temperature,
                     seeds=seeds,
-                    max_rows=self.max_rows,
+                    limit=self.limit,
                     on_progress=on_progress,
                     memory=memory,
                 )
@@ -209,7 +210,7 @@ def build_collector(
     limits = Limits(test_timeout_s=config.test_timeout_s, memory_mb=config.sandbox_memory_mb)
     pool = SandboxPool(num_workers=config.sandbox_workers, limits=limits, allow_unsafe=config.allow_unsafe_sandbox)
     sampler = choose_sampler(config.sampler, model_config, device)
-    return Collector(encoder, sampler, pool, suites, config.max_new_tokens, room, max_rows)
+    return Collector(encoder, sampler, pool, suites, config.max_new_tokens, room, PassLimit(max_rows))
 
 
 def find_inexact_text(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 
 from rl.losses import Normalization, row_weights
+from rl.pass_limit import PassLimit
 from rl.rewards import RewardForm, test_reward
+from rl.train_rows import TrainRow, row_logprobs
 from rl.trajectory import Attempt, Rollout
-from rl.update import TrainRow, row_logprobs
 
 Truncated = Literal["keep", "mask", "penalize"]
 ROUNDING = 1e-9  # an advantage below this is what is left of equal scores
@@ -28,14 +29,14 @@ def rollout_rewards(rollout: Rollout, form: RewardForm) -> tuple[list[torch.Tens
 
 
 def rollout_kls(
-    rollout: Rollout, reference: torch.nn.Module, batch_size: int, temperature: float, device: torch.device
+    rollout: Rollout, reference: torch.nn.Module, limit: PassLimit, temperature: float, device: torch.device
 ) -> list[torch.Tensor]:
     """Sequence-level log pi - log pi_ref of every attempt, the k1 estimate of KL(pi || pi_ref).
 
     Leaves the reference's token logprobs in the attempts.
     """
     everyone = [attempt for attempts in rollout.turns for attempt in attempts]
-    for attempt, logprobs in zip(everyone, row_logprobs(reference, everyone, batch_size, temperature, device)):
+    for attempt, logprobs in zip(everyone, row_logprobs(reference, everyone, limit, temperature, device)):
         attempt.ref_logprobs = logprobs
     return _per_turn(rollout, lambda attempt: sum(attempt.sampling_logprobs) - sum(attempt.ref_logprobs))
 
@@ -128,6 +129,7 @@ def train_rows(
                         kl_coefs[turn],
                         attempt.sampling_logprobs,
                         attempt.ref_logprobs,
+                        name=f"problem {attempt.problem.problem_id}, turn {turn + 1}",
                     )
                 )
     return rows

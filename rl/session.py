@@ -1,5 +1,6 @@
 """What a training script does around its steps, the same for boost and RL: start or go on, evaluate, save, stop."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,14 @@ from transformers import PreTrainedTokenizerBase
 
 from data.problem import Problem
 from rl.checkpoint import restore, save_checkpoint, start_step
-from rl.config import TrainFlags
 from rl.evaluation import evaluate, summarize
+from rl.faults import StepGuard
 from rl.flags import resolved
 from rl.metrics import RunWriter, summary_metrics
 from rl.rollout import Collector
+from rl.train_config import TrainFlags
+
+logger = logging.getLogger(__name__)
 
 
 def open_writer(config: TrainFlags, processes: Any, checkpoint: Path | None) -> RunWriter:
@@ -45,42 +49,75 @@ class Session:
     num_steps: int
     checkpoint: Path | None
     state: dict[str, Any] = field(init=False)  # as it was saved with the checkpoint, empty at the start
+    guard: StepGuard = field(init=False)
+    is_over: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = restore(self.checkpoint, self.engine, self.processes) if self.checkpoint else {}
+        self.guard = StepGuard(
+            Path(self.config.output_dir), self.config.max_skipped_steps, self.engine.fp16_enabled(), self.processes
+        )
+        self.is_over = self.state.get("is_over", False)
+        # {"step", "value"} of the best evaluation, and how many came after it.
+        self._best: dict[str, Any] | None = self.state.get("best")
+        self._num_since_best: int = self.state.get("num_since_best", 0)
 
     def steps(self, name: str) -> Iterator[int]:
-        """Step numbers from the first, or the one after the checkpoint, to the last, behind a progress bar."""
-        start = self.num_steps if self.state.get("is_finished") else self.state.get("step", 0)
+        """Step numbers from the first, or the one after the checkpoint, to the last, behind a progress bar.
+
+        Ends early, and for good, where `is_over` was set in a step: a run that is resumed after it finds nothing left to do.
+        """
+        start = self.state.get("step", 0)
         is_hidden = None if self.processes.is_main else True
-        yield from tqdm(range(start + 1, self.num_steps + 1), desc=name, disable=is_hidden, initial=start, total=self.num_steps)
+        for step in tqdm(
+            range(start + 1, self.num_steps + 1), desc=name, disable=is_hidden, initial=start, total=self.num_steps
+        ):
+            if self.is_over:
+                return
+            yield step
 
     def evaluate(self, step: int) -> dict[str, Any] | None:
-        """The summary on --eval_data where this step is one to evaluate after; all ranks share the work."""
+        """The summary on --eval_data where this step is one to evaluate after; all ranks share the work.
+
+        Out of patience, the run `is_over`.
+        """
         if self.collector is None or not self.eval_problems or not self.config.is_evaluation_step(step, self.num_steps):
             return None
         with self.weights.sampling() as policy:
             records = evaluate(self.collector, policy, self.eval_problems, self.processes, num_turns=self.config.eval_num_turns)
         summary = summarize(records)
         self.writer.log(step, summary_metrics(summary))
+        if self.config.metric_for_best_model in summary:  # not in it where the sandbox failed at every problem
+            self._compare(step, summary[self.config.metric_for_best_model]["value"])
         return summary
 
-    def end_step(self, step: int, state: dict[str, Any], is_last: bool = False) -> None:
-        """Save where it is time to, with `state` to find again; leave where the run was asked to. Raises: SystemExit.
+    def _compare(self, step: int, value: float) -> None:
+        if self._best is None or value > self._best["value"]:
+            self._best, self._num_since_best = {"step": step, "value": value}, 0
+            return
+        self._num_since_best += 1
+        if self._num_since_best == self.config.early_stopping_patience:
+            logger.info(
+                "stopped early: %s was %.4f after step %d and no better in the %d evaluations since",
+                *(self.config.metric_for_best_model, self._best["value"], self._best["step"], self._num_since_best),
+            )
+            self.is_over = True
 
-        `is_last` ends the run before its last step, for good: one that is resumed finds nothing left to do.
-        """
+    def end_step(self, step: int, state: dict[str, Any]) -> None:
+        """Save where it is time to, with `state` to find again; leave where the run was asked to. Raises: SystemExit."""
         is_stopped = self.stop.is_heard(self.processes)
-        if is_last or is_stopped or self.config.is_save_step(step, self.num_steps):
+        best_step = self._best["step"] if self._best else None
+        if self.is_over or is_stopped or step == best_step or self.config.is_save_step(step, self.num_steps):
             save_checkpoint(
                 self.engine,
                 self.weights.whole(),
                 self.tokenizer,
-                {**state, "is_finished": is_last},
+                {**state, "is_over": self.is_over, "best": self._best, "num_since_best": self._num_since_best},
                 Path(self.config.output_dir),
                 self.processes,
                 step=step,
                 limit=self.config.save_total_limit,
+                best_step=best_step,
             )
         if is_stopped:
             self.stop.exit()

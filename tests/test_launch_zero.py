@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from launch.zero import ZeroConfigError, load_zero_config, zero_stage
 
@@ -17,7 +18,7 @@ def write(path: Path, **config) -> str:
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_templates(stage):
-    config = load_zero_config(str(LAUNCH / f"zero{stage}.json"), 4, 0.5, use_bf16=True)
+    config = load_zero_config(str(LAUNCH / f"zero{stage}.json"), 4, 0.5, torch.bfloat16)
     assert zero_stage(config) == stage
     assert config["train_micro_batch_size_per_gpu"] == 4
     assert config["gradient_accumulation_steps"] == 1
@@ -27,7 +28,7 @@ def test_templates(stage):
 
 
 def test_default_is_stage_two():
-    assert zero_stage(load_zero_config(None, 1, 1.0, use_bf16=False)) == 2
+    assert zero_stage(load_zero_config(None, 1, 1.0, torch.float32)) == 2
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,10 @@ def test_default_is_stage_two():
 )
 def test_what_flags_decide_a_json_may_not(tmp_path, config, message):
     with pytest.raises(ZeroConfigError, match=message):
-        load_zero_config(write(tmp_path / "z.json", **config), 4, 1.0, use_bf16=False)
+        load_zero_config(write(tmp_path / "z.json", **config), 4, 1.0, torch.float32)
 
 
 def test_malformed_json_names_its_line(tmp_path):
     (tmp_path / "z.json").write_text('{\n"a": }')
     with pytest.raises(ZeroConfigError, match=r"z\.json:2: not valid JSON"):
-        load_zero_config(str(tmp_path / "z.json"), 4, 1.0, use_bf16=False)
+        load_zero_config(str(tmp_path / "z.json"), 4, 1.0, torch.float32)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from rl.cocos_config import CocosConfig
-from rl.config import BoostConfig, ConfigError, EvaluateConfig
+from rl.config import ConfigError, EvaluateConfig
 from rl.flags import exit_on_bad_input, parse_flags, resolved
-from rl.update import ClipRange
+from rl.train_config import BoostConfig
+from rl.train_rows import ClipRange
 
 REQUIRED = ["--model_name_or_path", "some/model", "--train_data", "x.jsonl", "--output_dir", "out"]
 

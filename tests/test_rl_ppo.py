@@ -11,8 +11,10 @@ import torch
 import torch.distributed as dist
 
 from rl.logprobs import CompletionBatch, completion_logprobs_and_entropies
+from rl.pass_limit import PassLimit
 from rl.ppo import split_rows, update_epochs
-from rl.update import ClipRange, LossTerms, TrainRow, row_logprobs, update
+from rl.train_rows import ClipRange, LossTerms, TrainRow, row_logprobs
+from rl.update import update
 
 CPU = torch.device("cpu")
 CLIP = LossTerms(clip=ClipRange(0.2, 0.2, "sequence"))
@@ -52,6 +54,12 @@ class PlainEngine:
     def get_global_grad_norm(self):
         return self.gradients[-1].norm().item()
 
+    def zero_optimization_stage(self):
+        return 0
+
+    def was_step_applied(self):
+        return True
+
     def step(self):
         self.gradients.append(torch.cat([p.grad.flatten() for p in self.module.parameters()]))
         self._optimizer.step()
@@ -63,7 +71,7 @@ def rows(model):
     prompts = [[5, 6, 7]] * 3 + [[8, 9]] * 2
     completions = [[21, 22, 23, 24], [25], [26, 27], [28, 29, 30], [31, 32]]
     bare = [TrainRow(p, c, a, 0.2) for p, c, a in zip(prompts, completions, (1.0, -2.0, 0.5, -0.5, 1.5))]
-    logprobs = row_logprobs(model, bare, 2, 0.9, CPU)
+    logprobs = row_logprobs(model, bare, PassLimit(2), 0.9, CPU)
     return [replace(row, sampling_logprobs=[x - 0.1 for x in own]) for row, own in zip(bare, logprobs)]
 
 
@@ -72,7 +80,6 @@ def flags(terms, num_epochs, num_mini_batches):
         loss_terms=terms,
         num_ppo_epochs=num_epochs,
         num_mini_batches=num_mini_batches,
-        per_device_train_batch_size=2,
         temperature=0.9,
     )
 
@@ -80,7 +87,7 @@ def flags(terms, num_epochs, num_mini_batches):
 def steps(model, terms, num_epochs, num_mini_batches, learning_rate=0.0, made=None):
     engine = PlainEngine(model, learning_rate)
     return engine, update_epochs(
-        engine, rows(model) if made is None else made, flags(terms, num_epochs, num_mini_batches), "seed"
+        engine, rows(model) if made is None else made, PassLimit(2), flags(terms, num_epochs, num_mini_batches), "seed"
     )
 
 
@@ -103,7 +110,7 @@ def test_the_first_ratios_are_one_to_the_bit_and_the_gradient_is_reinforce(tiny_
         assert set(stats.counts["clip/ratio"]) == {1.0}
         assert not any(stats.counts["clip/share_low"] + stats.counts["clip/share_high"])
         plain = PlainEngine(tiny_model, 0.0)
-        update(plain, rows(tiny_model), 2, 0.9)
+        update(plain, rows(tiny_model), PassLimit(2), 0.9)
         torch.testing.assert_close(engine.gradients[0], plain.gradients[0])
         # The sampler's gap stays out of the ratio; it is reported beside it.
         assert stats.counts["gap"] == pytest.approx([0.1] * 12, abs=1e-4)
@@ -165,3 +172,21 @@ def test_a_kl_in_the_loss_acts_by_row(tiny_model):
     assert stats.loss == pytest.approx(0.2 * 3.0 * 0.6**2 / 2, rel=1e-3)  # one token, 0.1 + 0.5 above the reference
     _, split = steps(tiny_model, CLIP, 1, 2, made=charged)
     assert split.loss == pytest.approx(stats.loss, rel=1e-3)
+
+
+def test_logprobs_come_in_halves_where_memory_runs_out(tiny_model, monkeypatch):
+    made = rows(tiny_model)
+    expected = row_logprobs(tiny_model, made, PassLimit(5), 0.9, CPU)
+    real = CompletionBatch.collate
+
+    def collate(prompts, *args):
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError("a test")
+        return real(prompts, *args)
+
+    monkeypatch.setattr(CompletionBatch, "collate", collate)
+    limit = PassLimit(5)
+    found = row_logprobs(tiny_model, made, limit, 0.9, CPU)
+    assert limit.rows == 1
+    for ours, theirs in zip(found, expected):
+        assert ours == pytest.approx(theirs, abs=1e-5)

@@ -11,6 +11,7 @@ from data.problem import DataError, Problem
 from data.prompts import DONE, answer, correction_prompt, first_prompt
 from rl.cocos_config import CocosConfig
 from rl.completion import decode
+from rl.pass_limit import PassLimit
 from rl.pretrained import load_model, load_model_config, load_tokenizer
 from rl.rollout import PromptEncoder, build_collector, find_inexact_text
 from rl.scoring import attempt_counts, loss_weights, rollout_kls, rollout_rewards, train_rows
@@ -106,7 +107,7 @@ def check_first_step(model_dir: Path, problems: list[Problem], max_new_tokens: i
     model = load_model(str(model_dir), torch.float32, "sdpa").eval()
     with collector.pool:
         rollout = collector.collect(model, problems, (1, 2), 0.9, [(0, i) for i in range(len(problems))])
-        kls = rollout_kls(rollout, model, 4, 0.9, CPU)
+        kls = rollout_kls(rollout, model, PassLimit(4), 0.9, CPU)
     assert max(len(a.completion_ids) for a in rollout.turns[1]) > 1
     for kl in kls:
         assert kl.abs().max() < 1e-3
@@ -129,7 +130,7 @@ def test_the_kl_is_of_the_policy_from_the_reference(tiny_model, tiny_model_dir, 
         reference.get_input_embeddings().weight.mul_(1.5)
     with collector.pool:
         rollout = collector.collect(tiny_model, problems[:2], (1, 2), 0.9, [(0, 0), (0, 1)])
-        kls = rollout_kls(rollout, reference, 3, 0.9, CPU)
+        kls = rollout_kls(rollout, reference, PassLimit(3), 0.9, CPU)
     sums = []
     for attempt, kl in zip(rollout.turns[1], kls[1].flatten().tolist()):
         ids = torch.tensor([attempt.prompt_ids + attempt.completion_ids])

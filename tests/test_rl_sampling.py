@@ -6,6 +6,8 @@ import torch
 from data.prompts import DONE
 from rl.completion import StopCondition, decode
 from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.pass_limit import PassLimit
+from rl.sampling import batch as batch_module
 from rl.sampling.batch import sample_batch
 from rl.sampling.kv_cache import SPARE_TOKENS, growing_cache
 from rl.sampling.paged import sample_paged
@@ -37,7 +39,7 @@ def draw(model, prompts, n, stop=None, max_new_tokens=8, temperature=0.9, seed=0
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seeds=seeds,
-        max_rows=max_rows,
+        limit=PassLimit(max_rows),
     )
 
 
@@ -212,7 +214,7 @@ def test_completions_end_with_the_token_that_stops_them(tiny_model, sampler):
         max_new_tokens=4,
         temperature=1.0,
         seeds=[(i,) for i in range(6)],
-        max_rows=8,
+        limit=PassLimit(8),
         on_progress=counted.append,
     )
     assert sum(counted) == 18
@@ -259,3 +261,25 @@ def test_auto_takes_pages_only_where_a_flash_kernel_reads_them(tiny_model):
     assert choose_sampler("auto", flash, torch.device("cuda")) is sample_paged
     assert choose_sampler("auto", tiny_model.config, torch.device("cuda")) is sample_batch
     assert choose_sampler("paged", tiny_model.config, CPU) is sample_paged
+
+
+def test_out_of_memory_halves_the_rows_and_draws_the_same(tiny_model, monkeypatch, caplog):
+    """No memory for more than three rows: four prompts of two samples each come out as they would have."""
+    prompts = [[5, 6, 7], [8, 9], [10, 11, 12, 13], [14]]
+    expected = draw(tiny_model, prompts, 2)
+    real, sizes = batch_module._Decoding.run, []
+
+    def run(self, stop, uniforms):
+        sizes.append(len(uniforms))
+        if len(uniforms) > 3:
+            raise torch.OutOfMemoryError("a test")
+        real(self, stop, uniforms)
+
+    monkeypatch.setattr(batch_module._Decoding, "run", run)
+    found = draw(tiny_model, prompts, 2, max_rows=8)
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    assert "out of memory in sampling: a pass takes at most 4 rows from now on, not 8 rows" in caplog.text
+    assert [[s.completion_ids for s in samples] for samples in found] == [[s.completion_ids for s in e] for e in expected]
+    monkeypatch.setattr(batch_module._Decoding, "run", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("a test")))
+    with pytest.raises(torch.OutOfMemoryError):
+        draw(tiny_model, prompts, 1, max_rows=1)

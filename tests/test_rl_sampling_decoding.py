@@ -6,6 +6,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, Lla
 from transformers import set_seed as seed_everything
 
 from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.pass_limit import PassLimit
 from rl.sampling import batch as batch_module
 from rl.sampling.batch import inverse_cdf, sample_batch
 from rl.sampling.decoding import can_decode_shared
@@ -60,7 +61,7 @@ def sample(model, prompts, n, memory=None, stop=None, max_new_tokens=12, max_row
         max_new_tokens=max_new_tokens,
         temperature=0.9,
         seeds=[(7, i) for i in range(len(prompts))],
-        max_rows=max_rows,
+        limit=PassLimit(max_rows),
         memory=memory,
     )
 

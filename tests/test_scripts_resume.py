@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, cocos_flags, metrics_of, run_script, torchrun
+
+from rl.checkpoint import what_is_wrong
 
 LAST = 6
 
@@ -121,9 +125,15 @@ def test_a_signal_ends_the_step_and_saves(boosted, files, tmp_path, number, code
     assert last < 500
 
 
-def signal_last_rank(run: subprocess.Popen) -> None:
+def ranks_of(run: subprocess.Popen) -> dict[int, int]:
+    """Process ids of the launcher's children, by rank."""
     children = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True).stdout.split()
-    os.kill(int(children[-1]), signal.SIGTERM)
+    variables = {pid: Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in children}
+    return {int(v.removeprefix(b"RANK=")): int(pid) for pid, vs in variables.items() for v in vs if v.startswith(b"RANK=")}
+
+
+def signal_last_rank(run: subprocess.Popen) -> None:
+    os.kill(ranks_of(run)[1], signal.SIGTERM)
 
 
 def ctrl_c(run: subprocess.Popen) -> None:
@@ -172,3 +182,54 @@ def test_other_ranks_and_broken_checkpoints_are_refused_or_skipped(boosted, file
     done = run_script(*args)
     assert "checkpoint-4 is skipped: its trainer/rank-0.pt is not what was written" in done.stderr
     assert [line["step"] for line in metrics_of(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+def test_the_best_checkpoint_stays_and_patience_ends_the_run(boosted, files, tmp_path):
+    """Weights that do not move are as good as at first: the first evaluation is the best, and two later ones are the end."""
+    flags = {"eval_data": files / "problems.jsonl", "eval_steps": 1, "max_steps": 9, "learning_rate": 1e-12}
+    flags |= {"metric_for_best_model": "accuracy@2", "early_stopping_patience": 2, "save_total_limit": 1, "save_steps": 2}
+    args = flags_of(boosted, files, tmp_path, **flags, resume_from_checkpoint="auto")
+    done = run_script(*args)
+    assert "stopped early: accuracy@2 was" in done.stderr
+    assert max(row["step"] for row in metrics_of(tmp_path)) == 3
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-3"}
+    assert (tmp_path / "best").resolve() == (tmp_path / "checkpoint-1").resolve()
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    run_script(*args)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    run_script("evaluate.py", "--model_name_or_path", tmp_path / "best", "--test_data", files / "problems.jsonl",
+               "--output_dir", tmp_path / "eval", "--max_new_tokens", 8)  # fmt: skip
+
+
+def test_a_rank_that_dies_ends_the_others_and_is_named(boosted, files, tmp_path):
+    run = start(2, *flags_of(boosted, files, tmp_path, max_steps=500, save_steps=500))
+    wait_for(tmp_path / "metrics.jsonl", run)
+    ranks = ranks_of(run)
+    os.kill(ranks[1], signal.SIGKILL)
+    killed_at = time.monotonic()
+    _, errors = run.communicate(timeout=90)
+    assert time.monotonic() - killed_at < 60
+    assert run.returncode not in (0, None)
+    assert re.search(r"rank\s*: 1 \(local_rank: 1\)", errors)
+    assert "Signal 9 (SIGKILL)" in errors
+    assert not Path(f"/proc/{ranks[0]}").exists()
+
+
+def test_a_full_disk_stops_the_run_and_the_last_checkpoint_stands(boosted, files, tmp_path):
+    """On a file system of a few MB: the second checkpoint does not fit, the first goes on where there is room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = sum(path.stat().st_size for path in (boosted / "checkpoint-30").rglob("*") if path.is_file())
+    args = flags_of(boosted, files, disk / "run", max_steps=4, save_steps=1, report_to="none")
+    script = f"mount -t tmpfs -o size={int(1.5 * size)} tmpfs {disk} && {shlex.join([sys.executable, *map(str, args)])}"
+    script += f"; code=$?; cp -r {disk}/run {tmp_path}/saved; exit $code"
+    done = subprocess.run(["unshare", "-m", *([] if os.getuid() == 0 else ["-r"]), "bash", "-c", script], cwd=ROOT,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200, check=False)  # fmt: skip
+    assert done.returncode not in (0, None)
+    assert re.search("no space left|file write failed", done.stderr, re.IGNORECASE), done.stderr[-2000:]
+    saved = tmp_path / "saved"
+    assert what_is_wrong(saved / "checkpoint-1") is None
+    assert not (saved / "checkpoint-2").exists()
+    run_script(*flags_of(boosted, files, saved, max_steps=2, save_steps=1, resume_from_checkpoint="auto"))
+    assert what_is_wrong(saved / "checkpoint-2") is None
+    assert not list(saved.glob(".checkpoint-*.partial"))

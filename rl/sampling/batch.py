@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from rl.completion import Sample, Seed, StopCondition
+from rl.pass_limit import PassLimit
 from rl.sampling.decoding import RepeatedPrompts, SharedPrompts, can_decode_shared
 from rl.sampling.prefill import prefill_blocks, prefill_cache
 from rl.sampling.prompt_memory import PromptMemory
@@ -34,16 +35,17 @@ def sample_batch(
     max_new_tokens: int,
     temperature: float,
     seeds: Sequence[Seed],
-    max_rows: int,
+    limit: PassLimit,
     on_progress: Callable[[int], None] | None = None,
     memory: PromptMemory | None = None,
 ) -> list[list[Sample]]:
     """`num_samples` completions of each prompt, in the order of the prompts.
 
-    `temperature` 0 is greedy decoding, with logprobs at temperature 1. `max_rows` bounds the rows decoded together. `memory`
-    is what earlier turns of the same rollout have computed; this turn's rows are added to it.
+    `temperature` 0 is greedy decoding, with logprobs at temperature 1. `limit` bounds the rows decoded together, and is halved
+    where memory runs out. `memory` is what earlier turns of the same rollout have computed; this turn's rows are added to it.
     The draws of sample j of a prompt follow from (*its seed, j) alone, not from the rows it is decoded with, so a batch split
     over more ranks gives the same samples (as far as the model's arithmetic does).
+    Raises: torch.OutOfMemoryError where one row is too much.
     """
     results: list[list[Sample]] = [[] for _ in prompts]
     was_training = model.training
@@ -51,12 +53,23 @@ def sample_batch(
     memory = memory or PromptMemory()
     if can_decode_shared(model):
         memory.learn_common(model, prompts)
-    for batch in _batches(prompts, num_samples, max_rows):
+    while any(left := [num_samples - len(samples) for samples in results]):
+        batch = _batches(prompts, left, limit.rows)[0]
         owners = [i for i, n in batch for _ in range(n)]
-        first = {i: len(results[i]) for i, _ in batch}
-        row_seeds = [(*seeds[i], first[i] + j) for i, n in batch for j in range(n)]
-        decoding = _Decoding(model, [prompts[i] for i, _ in batch], [n for _, n in batch], temperature, memory)
-        decoding.run(stop, _uniforms(row_seeds, max_new_tokens, model.device))
+        row_seeds = [(*seeds[i], len(results[i]) + j) for i, n in batch for j in range(n)]
+        is_too_much = False
+        try:
+            decoding = _Decoding(model, [prompts[i] for i, _ in batch], [n for _, n in batch], temperature, memory)
+            decoding.run(stop, _uniforms(row_seeds, max_new_tokens, model.device))
+        except torch.OutOfMemoryError:
+            if len(owners) == 1:
+                raise
+            is_too_much = True
+        if is_too_much:  # outside of the handler, whose traceback holds the tensors
+            decoding = None
+            memory.forget()
+            limit.halve("sampling")
+            continue
         for owner, finished in zip(owners, decoding.samples):
             results[owner].append(finished)
         if on_progress is not None:
@@ -65,12 +78,12 @@ def sample_batch(
     return results
 
 
-def _batches(prompts: Sequence[list[int]], num_samples: int, max_rows: int) -> list[list[tuple[int, int]]]:
-    """(prompt, samples) pairs packed into batches of at most `max_rows` samples, prompts of like length together."""
+def _batches(prompts: Sequence[list[int]], counts: Sequence[int], max_rows: int) -> list[list[tuple[int, int]]]:
+    """(prompt, samples) pairs in batches of at most `max_rows` samples, `counts` of each prompt; like lengths together."""
     batches: list[list[tuple[int, int]]] = []
     room = 0
     for index in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
-        left = num_samples
+        left = counts[index]
         while left:
             if room == 0 or (room < left <= max_rows):
                 batches.append([])

@@ -22,6 +22,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from data.problem import Problem, read_problems
 from data.prompts import extract_code
 from rl.completion import StopCondition, decode
+from rl.pass_limit import PassLimit
 from rl.pretrained import compute_dtype, eos_token_ids, load_model, load_tokenizer
 from rl.rollout import PromptEncoder
 from rl.sampling.batch import sample_batch
@@ -96,7 +97,7 @@ def ours(
     seed: int,
 ) -> int:
     """Both turns through our sampler; the number of tokens kept."""
-    draw = {"max_new_tokens": flags.max_new_tokens, "temperature": flags.temperature, "max_rows": flags.max_rows}
+    draw = {"max_new_tokens": flags.max_new_tokens, "temperature": flags.temperature, "limit": PassLimit(flags.max_rows)}
     prompts = [encoder.first_ids(problem, sys.maxsize) for problem in problems]
     seeds = [(seed, i) for i in range(len(prompts))]
     memory = PromptMemory()

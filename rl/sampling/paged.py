@@ -13,6 +13,7 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 
 from rl.completion import Sample, Seed, StopCondition
+from rl.pass_limit import PassLimit
 from rl.sampling.prompt_memory import PromptMemory
 
 # The kernels of flash attention want pages of 256; elsewhere small pages waste less at the end of a row.
@@ -30,7 +31,7 @@ def sample_paged(
     max_new_tokens: int,
     temperature: float,
     seeds: Sequence[Seed],
-    max_rows: int,
+    limit: PassLimit,
     on_progress: Callable[[int], None] | None = None,
     memory: PromptMemory | None = None,
 ) -> list[list[Sample]]:
@@ -46,7 +47,7 @@ def sample_paged(
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         with model.continuous_batching_context_manager(
             generation_config=_generation_config(max_new_tokens, temperature, num_samples, stop),
-            continuous_batching_config=_paging_config(model, prompts, num_samples, max_new_tokens, max_rows, seeds),
+            continuous_batching_config=_paging_config(model, prompts, num_samples, max_new_tokens, limit.rows, seeds),
             warmup=False,
         ) as manager:
             samples = _collect(manager, prompts, num_samples, stop, max_new_tokens, on_progress)

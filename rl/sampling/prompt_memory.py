@@ -60,6 +60,10 @@ class PromptMemory:
         """Remember the keys and values of a row with tokens `ids`; `states` are those after the common prefix."""
         self._new_rows[tuple(ids)] = states
 
+    def forget(self) -> None:
+        """Free the rows that were kept: what goes on from them is computed again."""
+        self._rows, self._new_rows, self._room = {}, {}, 0
+
     def find(self, prompt: list[int]) -> States | None:
         """The states, after the common prefix, of the longest remembered row that `prompt` goes on from."""
         for length in sorted({len(ids) for ids in self._rows}, reverse=True):

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from rl.completion import Sample, Seed, StopCondition
+from rl.pass_limit import PassLimit
 from rl.sampling.batch import sample_batch
 from rl.sampling.paged import sample_paged
 from rl.sampling.prompt_memory import PromptMemory
@@ -31,7 +32,7 @@ class Sampler(Protocol):
         max_new_tokens: int,
         temperature: float,
         seeds: Sequence[Seed],
-        max_rows: int,
+        limit: PassLimit,
         on_progress: Callable[[int], None] | None = None,
         memory: PromptMemory | None = None,
     ) -> list[list[Sample]]: ...
