@@ -17,11 +17,14 @@ import os
 import random
 import shutil
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rl.config import ConfigError
@@ -29,6 +32,10 @@ from rl.config import ConfigError
 logger = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 22
+
+
+class CheckpointError(OSError):
+    """A checkpoint that can't be written; the message says why and what to do."""
 
 
 def save_checkpoint(
@@ -45,38 +52,53 @@ def save_checkpoint(
 ) -> None:
     """Write `checkpoint-N` below `output_dir`; all processes must call. `model` holds the policy's whole weights.
 
-    Written aside and renamed, so that a crash or a full disk (OSError or RuntimeError) leaves the checkpoints before it as
-    they were. Then all but this one and the newest `limit` - 1 others are removed; 0 keeps all. That of `best_step` stays
-    besides, and `best` links to it.
+    Written aside and renamed, so that a crash or a full disk leaves the checkpoints before it as they were. Then all but this
+    one and the newest `limit` - 1 others are removed; 0 keeps all. That of `best_step` stays besides, and `best` links to it.
+    Raises: CheckpointError where it can't be written.
     """
     folder, aside = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
     trainer = aside / "trainer"
-    if processes.is_main:
-        for left_over in output_dir.glob(".checkpoint-*.partial"):  # of runs that were killed while they wrote
-            shutil.rmtree(left_over)
-        trainer.mkdir(parents=True)
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
-        whole = {**state, "step": step, "world_size": processes.world_size, "zero_stage": engine.zero_optimization_stage()}
-        (trainer / "state.json").write_text(json.dumps(whole, indent=2) + "\n")
+    with _explained(aside):
+        if processes.is_main:
+            for left_over in output_dir.glob(".checkpoint-*.partial"):  # of runs that were killed while they wrote
+                shutil.rmtree(left_over)
+            trainer.mkdir(parents=True)
+            model.save_pretrained(aside)
+            tokenizer.save_pretrained(aside)
+            whole = {**state, "step": step, "world_size": processes.world_size, "zero_stage": engine.zero_optimization_stage()}
+            (trainer / "state.json").write_text(json.dumps(whole, indent=2) + "\n")
     processes.barrier()
-    engine.save_checkpoint(str(trainer), tag="engine", save_latest=False)
-    torch.save(_random_states(), trainer / f"rank-{processes.rank}.pt")
+    with _explained(aside):
+        engine.save_checkpoint(str(trainer), tag="engine", save_latest=False)
+        torch.save(_random_states(), trainer / f"rank-{processes.rank}.pt")
     processes.barrier()
     if processes.is_main:
-        (trainer / "files.json").write_text(json.dumps(_checksums(aside), indent=2) + "\n")
+        with _explained(aside):
+            (trainer / "files.json").write_text(json.dumps(_checksums(aside), indent=2) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
         logger.info("saved %s", folder)
         if best_step is not None and (output_dir / f"checkpoint-{best_step}").is_dir():
             _link(output_dir / "best", f"checkpoint-{best_step}")
-        keep = {step, best_step}
-        others = [
-            path for path in _checkpoints(output_dir) if _step(path) not in keep
-        ]  # some may be of later steps, and broken
+        # Some may be of later steps: broken ones, before which this run went on.
+        others = [path for path in _checkpoints(output_dir) if _step(path) not in (step, best_step)]
         for old in others[limit - 1 :] if limit else []:
             shutil.rmtree(old)
     processes.barrier()
+
+
+@contextmanager
+def _explained(aside: Path) -> Iterator[None]:
+    """Say what a failed write means; the libraries tell a full disk in words of their own, or not at all."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        free = shutil.disk_usage(aside.parent).free
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CheckpointError(
+            f"{aside} can't be written with {free / 1e6:.0f} MB free on its disk ({error}); the checkpoints before it are "
+            "whole: make room, then go on with --resume_from_checkpoint auto"
+        ) from error
 
 
 def find_checkpoint(output_dir: Path, choice: str | None, processes: Any, zero_stage: int) -> Path | None:

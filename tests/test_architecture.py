@@ -51,7 +51,9 @@ def test_rl_never_imports_launch_and_its_mathematics_only_torch(path):
         assert not foreign(path, {"torch", "rl"})
         assert {name for name in imports(path) if name.startswith("rl")} <= {f"rl.{name}" for name in MATHEMATICS}
     else:
-        assert not foreign(path, {"rl", "data", "sandbox", "torch", "transformers", "numpy", "tqdm", "yaml", "wandb"})
+        assert not foreign(
+            path, {"rl", "data", "sandbox", "torch", "transformers", "safetensors", "numpy", "tqdm", "yaml", "wandb"}
+        )
 
 
 @pytest.mark.parametrize("path", sources("launch"), ids=str)

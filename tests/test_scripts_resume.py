@@ -223,10 +223,12 @@ def test_a_full_disk_stops_the_run_and_the_last_checkpoint_stands(boosted, files
     args = flags_of(boosted, files, disk / "run", max_steps=4, save_steps=1, report_to="none")
     script = f"mount -t tmpfs -o size={int(1.5 * size)} tmpfs {disk} && {shlex.join([sys.executable, *map(str, args)])}"
     script += f"; code=$?; cp -r {disk}/run {tmp_path}/saved; exit $code"
-    done = subprocess.run(["unshare", "-m", *([] if os.getuid() == 0 else ["-r"]), "bash", "-c", script], cwd=ROOT,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200, check=False)  # fmt: skip
+    as_root = [] if os.getuid() == 0 else ["-r"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = ["unshare", "-m", *as_root, "bash", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode not in (0, None)
-    assert re.search("no space left|file write failed", done.stderr, re.IGNORECASE), done.stderr[-2000:]
+    assert re.search(r"checkpoint-2.partial can't be written with \d MB free .* make room, then go on", done.stderr)
     saved = tmp_path / "saved"
     assert what_is_wrong(saved / "checkpoint-1") is None
     assert not (saved / "checkpoint-2").exists()
