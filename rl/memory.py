@@ -77,10 +77,11 @@ def memory_bytes(
 def _activation_bytes(shape: Shape, tokens: int, size: int, checkpointing: bool) -> float:
     """What a forward pass keeps for its backward pass, and the logits of one chunk with their gradient.
 
-    A layer keeps about its two normed inputs and residuals, queries, the attention's output, keys, values, and four times the
-    MLP's width; with checkpointing its input alone, and one layer is made again at a time.
+    A layer of transformers' Llama and Qwen keeps eight tensors of the hidden width, of which two are float32 in any case, keys
+    and values, repeated for every head where prompts are shared, and four of the MLP's width; with checkpointing its input
+    alone, and one layer is made again at a time.
     """
-    layer = tokens * size * (6 * shape.width + 2 * shape.kv_width + 4 * shape.mlp_width)
+    layer = tokens * size * (10 * shape.width + 2 * shape.kv_width + 4 * shape.mlp_width)
     layers = shape.num_layers * tokens * size * shape.width + layer if checkpointing else shape.num_layers * layer
     head = 4 * shape.vocabulary * shape.width  # its gradient is summed over chunks in float32
     return layers + head + 2 * 4 * min(CHUNK_ELEMENTS, tokens * shape.vocabulary)

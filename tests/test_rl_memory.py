@@ -5,7 +5,10 @@ import torch
 from conftest import cocos_flags, run_script, torchrun
 from transformers import LlamaConfig
 
+from rl.logprobs import CompletionBatch, completion_logprobs
 from rl.memory import Load, Shape, memory_bytes, model_shape
+from rl.pretrained import load_model
+from rl.token_statistics import CHUNK_ELEMENTS
 
 # 10 parameters; 3 layers of width 4, MLP 5, keys 2; vocabulary 7.
 SHAPE = Shape(num_parameters=10, num_layers=3, width=4, mlp_width=5, kv_width=2, vocabulary=7)
@@ -25,7 +28,7 @@ def test_four_ranks_in_bfloat16(stage, expected):
     parts = memory_bytes(SHAPE, LOAD, stage, 4, torch.bfloat16, reference=True, checkpointing=False)
     assert {name: parts[name] for name in expected} == expected
     assert parts["cache"] == 2 * 2 * 13 * 3 * 2 * 2
-    layer = 11 * 2 * (6 * 4 + 2 * 2 + 4 * 5)
+    layer = 11 * 2 * (10 * 4 + 2 * 2 + 4 * 5)
     assert parts["activations"] == 3 * layer + 4 * 7 * 4 + 8 * 77
 
 
@@ -33,7 +36,30 @@ def test_checkpointing_keeps_inputs_and_one_layer():
     parts = memory_bytes(SHAPE, LOAD, 0, 1, torch.float32, reference=False, checkpointing=True)
     assert parts["reference"] == 0
     assert parts["optimizer"] == 80
-    assert parts["activations"] == 3 * 11 * 4 * 4 + 11 * 4 * (6 * 4 + 2 * 2 + 4 * 5) + 4 * 7 * 4 + 8 * 77
+    assert parts["activations"] == 3 * 11 * 4 * 4 + 11 * 4 * (10 * 4 + 2 * 2 + 4 * 5) + 4 * 7 * 4 + 8 * 77
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_are_what_autograd_keeps(tiny_model_dir, dtype):
+    """All storages that a forward pass saves for its backward pass, the weights left out."""
+    model = load_model(str(tiny_model_dir), dtype, "sdpa").train()
+    weights, saved = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
+
+    def keep(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor  # alive, so that no address is used again
+        return tensor
+
+    prompts, completions = [[5] * 40, [5] * 40, [6] * 40, [6] * 40], [[7] * 60] * 4
+    batch = CompletionBatch.collate(prompts, completions, torch.device("cpu"), share_prompts=True)
+    completion_logprobs(model, batch, 1.0)  # the pass that looks at the head is not to be counted
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        completion_logprobs(model, batch, 1.0)
+    measured = sum(t.untyped_storage().nbytes() for address, t in saved.items() if address not in weights)
+    shape = model_shape(model.config)
+    load = Load(batch.input_ids.numel(), 0, 0, 0)
+    parts = memory_bytes(shape, load, 0, 1, dtype, reference=False, checkpointing=False)
+    chunk = 8 * min(CHUNK_ELEMENTS, load.pass_tokens * shape.vocabulary) + 4 * shape.vocabulary * shape.width
+    assert parts["activations"] - chunk == pytest.approx(measured, rel=0.15)
 
 
 def test_a_shape_is_counted_on_the_model_itself():
