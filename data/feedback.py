@@ -17,10 +17,10 @@ from sandbox.verdict import TestResult, Verdict
 Feedback = Literal["none", "verdict", "failing_test", "traceback"]
 
 MAX_ERROR_CHARS = 300
-MAX_TEST_CHARS = 1000
+MAX_TEST_CHARS = 500
 FORBIDDEN = (BEGIN, CORRECT, DONE, "```")
-PASSED = "The code above passes these tests."
-NOT_PASSED = "The code above does not pass these tests."
+PASSED = "The code above passes the tests shown."
+NOT_PASSED = "The code above does not pass the tests shown."
 REASONS = {
     "failed": "The value is not the expected one.",
     "error": "The code raises an exception.",
@@ -48,8 +48,8 @@ def feedback_text(kind: Feedback, problem: Problem, verdict: Verdict, markers: S
     if kind == "verdict":
         return NOT_PASSED
     test, result = failing
-    error = clean(result.error, (*FORBIDDEN, *markers)) if kind == "traceback" and result.status == "error" else ""
-    return describe(test, REASONS[result.status], error)
+    says_error = kind == "traceback" and result.status == "error" and not follows_hidden(problem, test)
+    return describe(test, REASONS[result.status], clean(result.error, (*FORBIDDEN, *markers)) if says_error else "")
 
 
 def describe(test: str, reason: str, error: str = "") -> str:
@@ -62,6 +62,11 @@ def shown_results(problem: Problem, verdict: Verdict) -> list[tuple[str, TestRes
     """The shown tests that were run, in order, each with its result."""
     results = dict(zip(problem.test_list, verdict.tests))
     return [(test, results[test]) for test in shown_tests(problem) if test in results]
+
+
+def follows_hidden(problem: Problem, test: str) -> bool:
+    """Whether a hidden test ran before: a program could carry its arguments into the exception that it raises here."""
+    return not set(problem.test_list[: problem.test_list.index(test)]) <= set(shown_tests(problem))
 
 
 def clean(text: str, markers: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from data.feedback import MAX_ERROR_CHARS, MAX_TEST_CHARS, REASONS, Feedback, describe, feedback_text
+from data.feedback import MAX_ERROR_CHARS, MAX_TEST_CHARS, NOT_PASSED, REASONS, Feedback, describe, feedback_text
 from data.problem import DataError, Problem
 from data.prompts import MARKERS, Template, shown_tests
 from rl.chat import ChatFormat
@@ -86,15 +86,15 @@ class PromptEncoder:
 
     def suffix_tokens(self, problems: Sequence[Problem] = ()) -> int:
         """Tokens that a correction's prompt adds to the attempt before it, at most."""
-        has_fewshot = bool(self._fewshot)
-        if self.feedback == "none":
-            return len(encode(self.tokenizer, self.template.closing + self.template.correction_suffix(has_fewshot)))
-        told = describe("", max(REASONS.values(), key=len))
-        tail = self.template.closing + self.template.correction_suffix(has_fewshot, told)
-        tests = sorted({test[:MAX_TEST_CHARS] for problem in problems for test in shown_tests(problem)})
-        longest = max(map(len, self.tokenizer(tests)["input_ids"])) if tests else 0
-        # An ASCII character is one token at most.
-        return len(encode(self.tokenizer, tail)) + longest + MAX_ERROR_CHARS + SEAM_TOKENS
+        longest = {"none": "", "verdict": NOT_PASSED}.get(self.feedback, describe("", max(REASONS.values(), key=len)))
+        tail = self.template.closing + self.template.correction_suffix(bool(self._fewshot), longest)
+        num_tokens = len(encode(self.tokenizer, tail))
+        if self.feedback in ("failing_test", "traceback"):
+            tests = sorted({test[:MAX_TEST_CHARS] for problem in problems for test in shown_tests(problem)})
+            num_tokens += max(map(len, self.tokenizer(tests)["input_ids"])) if tests else 0
+            # An ASCII character is one token at most.
+            num_tokens += SEAM_TOKENS + (MAX_ERROR_CHARS if self.feedback == "traceback" else 0)
+        return num_tokens
 
     def prompt_room(self, context_tokens: int, num_turns: int, max_new_tokens: int, problems: Sequence[Problem] = ()) -> int:
         """Tokens left for the prompt of turn 1 when every later turn must still fit into the model's context."""

@@ -27,10 +27,10 @@ def verdict(*statuses, error=""):
     ("kind", "statuses", "text"),
     [
         ("none", ("failed",) * 3, ""),
-        ("verdict", ("passed",) * 3, "The code above passes these tests."),
-        ("failing_test", ("passed",) * 3, "The code above passes these tests."),
-        ("traceback", ("passed",) * 3, "The code above passes these tests."),
-        ("verdict", ("passed", "failed", "error"), "The code above does not pass these tests."),
+        ("verdict", ("passed",) * 3, "The code above passes the tests shown."),
+        ("failing_test", ("passed",) * 3, "The code above passes the tests shown."),
+        ("traceback", ("passed",) * 3, "The code above passes the tests shown."),
+        ("verdict", ("passed", "failed", "error"), "The code above does not pass the tests shown."),
         (
             "failing_test",
             ("passed", "failed", "error"),
@@ -75,6 +75,14 @@ def test_hidden_tests_never_show(kind):
     assert wrong_in_hidden == feedback_text(kind, problem, verdict("passed", "passed", "passed"))
     assert "f(3)" not in feedback_text(kind, problem, verdict("passed", "error", "error", error="no"))
     assert feedback_text(kind, PartlyShown(shown_tests=()), verdict("failed", "failed", "failed")) == ""
+
+
+def test_an_exception_after_a_hidden_test_is_not_quoted():
+    """One process runs all tests: what a program was called with in a hidden one may stand in what it raises later."""
+    problem = PartlyShown(shown_tests=PROBLEM.test_list[1:])
+    told = feedback_text("traceback", problem, verdict("passed", "error", "passed", error="called with 1"))
+    assert told == feedback_text("failing_test", problem, verdict("passed", "error", "passed"))
+    assert "called with 1" in feedback_text("traceback", PROBLEM, verdict("passed", "error", "passed", error="called with 1"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -85,14 +86,14 @@ def test_the_last_turn_alone_leaves_more_room(tokenizer, problems):
 def test_the_longest_feedback_has_room(tokenizer, problems):
     """Nothing that a program can say, about the longest test, takes more than was set aside."""
     odd = dataclasses.replace(problems[0], test_list=(*problems[0].test_list, f"assert f({list(range(300))}) == '猫'"))
-    encoder = PromptEncoder(tokenizer, [], feedback="traceback")
-    room = encoder.suffix_tokens([odd])
-    for status in ("error", "blocked", "failed"):
-        for error in ("%" * 999, "猫" * 999, "a b " * 99):
+    encoders = [PromptEncoder(tokenizer, [], feedback=kind) for kind in ("none", "verdict", "failing_test", "traceback")]
+    rooms = [encoder.suffix_tokens([odd]) for encoder in encoders]
+    assert rooms == sorted(set(rooms))
+    for encoder, room in zip(encoders, rooms):
+        for status, error in itertools.product(("passed", "error", "blocked", "failed"), ("%" * 999, "猫" * 999, "a b " * 99)):
             tests = tuple(TestResult(s, error, 0.0, 0.0, False) for s in ("passed", "passed", "passed", status))
-            feedback = feedback_text("traceback", odd, verdict_of(tests))
-            attempt = Attempt(odd, [], [], [], "length", "")
-            assert len(encoder.correction_ids(attempt, feedback)) <= room
+            feedback = feedback_text(encoder.feedback, odd, verdict_of(tests))
+            assert len(encoder.correction_ids(Attempt(odd, [], [], [], "length", ""), feedback)) <= room
 
 
 def test_no_room_for_a_feedback_is_said_beforehand(tiny_model_dir, problems):
@@ -122,10 +123,10 @@ def test_feedback_reaches_the_correction(tiny_model, chat_model_dir, problems, p
     with collector.pool:
         rollout = collector.collect(tiny_model, problems[:2], (2, 2), 1.0, [(0, 0), (0, 1)])
         records = rollout.records()
-    told = ["The code above passes these tests."]
+    told = ["The code above passes the tests shown."]
     for (_, reason), problem in zip(WRONG.values(), (problems[0], problems[1], problems[1])):
         test = f"The code above does not pass this test:\n\n{problem.test_list[0]}\n\n{reason}"
-        told.append("The code above does not pass these tests." if kind == "verdict" else test)
+        told.append("The code above does not pass the tests shown." if kind == "verdict" else test)
     if kind == "traceback":
         told[2] += " ValueError: no"
     told = [""] * 4 if kind == "none" else told
@@ -178,7 +179,7 @@ def test_a_chat_rollout_of_a_small_model(chat_model_dir, problems):
         text = prompt_text(collector, correction)
         assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nYou are an expert")
         assert text.endswith("correct Python program!<|im_end|>\n<|im_start|>assistant\n")
-        assert "<|im_end|>\n<|im_start|>user\nThe code above does not pass these tests.\n\nThere might be" in text
+        assert "<|im_end|>\n<|im_start|>user\nThe code above does not pass the tests shown.\n\nThere might be" in text
 
 
 @pytest.mark.parametrize("flags", [{"history": "last"}, {"feedback": "traceback"}, {"history": "last", "feedback": "verdict"}])
