@@ -5,8 +5,10 @@ import logging
 
 import pytest
 from chat_templates import FORGETFUL, SHAPES, speak
+from tokenizers.processors import TemplateProcessing
 
 from data.problem import Problem
+from data.prompts import MARKERS
 from rl.chat import ChatFormat
 from rl.completion import decode, encode
 from rl.config import ConfigError
@@ -114,6 +116,17 @@ def test_ids_and_the_templates_own_text_agree_over_turns(any_tokenizer, shape):
         assert shown(spoken, prompt).replace("[/INST] ", "[/INST]") == wanted.replace("[/INST] ", "[/INST]")
         third = Attempt(PROBLEM, prompt, completion, [], reason, "")
         assert shown(spoken, encoder.correction_ids(third)).count(INSTRUCTION) == 2
+
+
+def test_a_first_token_comes_once(speaking):
+    """Llama 3's template writes it, and its tokenizer would put another before every text."""
+    spoken = speaking("llama3")
+    bos = spoken.bos_token
+    spoken.backend_tokenizer.post_processor = TemplateProcessing(f"{bos} $A", special_tokens=[(bos, spoken.bos_token_id)])
+    for template in (ChatFormat(spoken), MARKERS):
+        ids = PromptEncoder(spoken, [], [], template).first_ids(PROBLEM, 10_000)
+        assert ids[0] == spoken.bos_token_id
+        assert ids.count(spoken.bos_token_id) == 1
 
 
 def test_markers_of_the_problem_end_nothing_in_chat(speaking):
