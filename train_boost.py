@@ -22,6 +22,7 @@ from launch.processes import Processes, StopRequest, start_processes, stop_proce
 from launch.zero import SamplingWeights, ZeroConfigError, build_engine, load_zero_config, zero_stage
 from rl.boosting import EncodedPair, boost_rows, encode_pairs
 from rl.checkpoint import find_checkpoint
+from rl.dry_run import boost_report
 from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.metrics import Clock, RunWriter
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
@@ -58,9 +59,13 @@ def main() -> None:
                 config.local_rollout_forward_batch_size,
                 processes.device,
             )
-        writer = open_writer(config, processes, checkpoint)
-    with collector.pool if collector else nullcontext(), writer, logging_redirect_tqdm():
-        train(config, zero_config, processes, tokenizer, collector, writer, encoded, eval_problems, checkpoint)
+        writer = None if config.dry_run else open_writer(config, processes, checkpoint)
+    with collector.pool if collector else nullcontext(), writer or nullcontext(), logging_redirect_tqdm():
+        if writer is not None:
+            train(config, zero_config, processes, tokenizer, collector, writer, encoded, eval_problems, checkpoint)
+        elif processes.is_main:
+            lengths = [len(pair.prompt_ids) + len(pair.completion_ids) for pair in encoded]
+            print(boost_report(config, model_config, lengths, processes.world_size, zero_config, dtype))
     stop_processes()
 
 

@@ -8,6 +8,7 @@ rollout is used for more than one optimizer step.
 
 import logging
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rl.advantages import tree_advantages
 from rl.checkpoint import find_checkpoint
 from rl.cocos_config import CocosConfig
 from rl.completion import Seed
+from rl.dry_run import cocos_report
 from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.kl_control import KlCoefficient
 from rl.metrics import Clock, RunWriter, merge, rollout_counts, tensor_counts
@@ -58,19 +60,24 @@ def main() -> None:
         checkpoint = find_checkpoint(Path(config.output_dir), config.resume_from_checkpoint, processes, zero_stage(zero_config))
         tokenizer = load_tokenizer(config.model_name_or_path)
         check_same_tokens(config.reference, tokenizer)
+        model_config = load_model_config(config.model_name_or_path, config.attn_implementation)
         collector = build_collector(
             config,
             tokenizer,
-            load_model_config(config.model_name_or_path, config.attn_implementation),
+            model_config,
             problems + eval_problems,
             max(config.num_turns, config.eval_num_turns if eval_problems else 1),
             config.local_rollout_forward_batch_size,
             processes.device,
         )
-        writer = open_writer(config, processes, checkpoint)
-    with collector.pool, writer, logging_redirect_tqdm():
+        writer = None if config.dry_run else open_writer(config, processes, checkpoint)
+    with collector.pool, writer or nullcontext(), logging_redirect_tqdm():
         logger.info("sandbox: %s", collector.pool.layer_report())
-        train(config, zero_config, processes, collector, writer, problems, eval_problems, checkpoint)
+        if writer is not None:
+            train(config, zero_config, processes, collector, writer, problems, eval_problems, checkpoint)
+        elif processes.is_main:
+            lengths = collector.prompt_lengths(problems)
+            print(cocos_report(config, model_config, lengths, processes.world_size, zero_config, dtype))
     stop_processes()
 
 

@@ -65,6 +65,10 @@ class Collector:
     max_prompt_tokens: int
     limit: PassLimit
 
+    def prompt_lengths(self, problems: Sequence[Problem]) -> list[int]:
+        """Tokens of every problem's prompt of turn 1."""
+        return [len(self.encoder.first_ids(problem, self.max_prompt_tokens)) for problem in problems]
+
     def collect(
         self,
         model: PreTrainedModel,

@@ -5,6 +5,8 @@
 For each kind: how far the weights are from those of plain torch after two updates, in units of the way they went.
 """
 
+import gc
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -26,6 +28,7 @@ from rl.update import update
 ROOT = Path(__file__).parents[1]
 FLAGS = SimpleNamespace(learning_rate=1e-3, weight_decay=0.0, lr_scheduler_type="constant", warmup_ratio=0.0)
 CLIP = 1.0
+BUCKET_BYTES = 2 * 50_000_000  # in bfloat16; the model is a hundredth of it
 PROMPTS = [[5, 6, 7]] * 4 + [[8, 9]] * 3
 COMPLETIONS = [[21, 22, 23, 24], [25], [26, 27], [24, 21, 22], [28, 29, 30], [31, 32], [27, 27, 27, 30, 21]]
 ADVANTAGES = [1.0, -2.0, 0.5, 0.7, -0.5, 1.5, -1.0]
@@ -109,6 +112,27 @@ def out_of_memory(engine, rows, processes) -> dict:
     return {"is_applied": stats.is_applied, "limit": limit.rows, "calls": calls}
 
 
+def tensor_bytes() -> int:
+    """Bytes of all tensors that are alive."""
+    gc.collect()
+    tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
+    tensors += [t.grad for t in tensors if t.is_leaf and t.grad is not None]  # known to C++ alone until asked for
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(size for size in storages.values() if size < BUCKET_BYTES)
+
+
+def bytes_a_parameter(folder: str, processes, stage: int, dtype: torch.dtype) -> float:
+    """What weights, gradients and the optimizer take, after a step, with gradients that the next one accumulates."""
+    before = tensor_bytes()
+    zero = load_zero_config(str(ROOT / f"launch/zero{stage}.json"), 2, CLIP, dtype)
+    engine = build_engine(load_model(folder, torch.float32, "sdpa"), zero, FLAGS, 10)
+    update(engine, ROWS, PassLimit(99))
+    loss, _ = train_rows.rows_loss(engine, ROWS, True, 1.0, train_rows.PLAIN_LOSS)
+    engine.set_gradient_accumulation_boundary(False)
+    engine.backward(loss, scale_wrt_gas=False)
+    return (tensor_bytes() - before) / sum(p.numel() for p in engine.module.parameters())
+
+
 def main() -> None:
     folder = sys.argv[1]
     # CPUs compute in float16, slowly, and DeepSpeed refuses; that path would be seen by GPUs alone.
@@ -130,6 +154,8 @@ def main() -> None:
     for stage in range(3):
         kinds[f"zero{stage}, memory"] = {"config": f"zero{stage}.json", "fault": out_of_memory}
     results = {}
+    for stage, dtype in itertools.product(range(3), (torch.float32, torch.bfloat16)):
+        results[f"bytes {stage} {dtype}"] = bytes_a_parameter(folder, processes, stage, dtype)
     for name, kind in kinds.items():
         found = run(folder, processes, **kind)
         found["apart"] = float((found.pop("weights") - expected).norm() / (expected - before).norm())

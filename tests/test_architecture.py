@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mutants import MUTANTS
 
 ROOT = Path(__file__).parents[1]
 OURS = {"rl", "data", "sandbox", "launch", "train_boost", "train_cocos", "evaluate"}
@@ -82,3 +83,10 @@ def test_no_module_is_named_like_the_standard_library():
     for folder in ("rl", "data", "sandbox", "launch"):
         for path in sources(folder):
             assert path.stem.startswith("__") or path.stem not in sys.stdlib_module_names, path
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant[0]}: {mutant[1]}")
+def test_the_list_of_mutants_is_of_this_source(mutant):
+    """`tests/mutants.py` takes an hour and is run by hand; that it still can be is checked here."""
+    module, source, _ = mutant
+    assert (ROOT / "rl" / f"{module}.py").read_text().count(source) == 1

@@ -1,0 +1,129 @@
+"""`--dry_run`: what a run would take, before anything is loaded or written."""
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+import torch
+from transformers.utils.logging import set_verbosity_error
+
+from rl.cocos_config import CocosConfig
+from rl.memory import STAGES, Load, memory_bytes, model_shape
+from rl.pretrained import context_tokens
+from rl.train_config import BoostConfig
+
+GB = 1e9
+DEFAULT_BUCKET = 500_000_000  # DeepSpeed's
+
+
+def cocos_report(
+    config: CocosConfig,
+    model_config: Any,
+    prompt_lengths: Sequence[int],
+    num_ranks: int,
+    zero_config: dict[str, Any],
+    dtype: torch.dtype,
+) -> str:
+    """For `train_cocos.py`; `prompt_lengths` are the tokens of turn 1, a number for each problem."""
+    num_problems, num_steps = config.problems_per_step, config.num_steps(len(prompt_lengths), config.problems_per_step)
+    attempts = [num_problems]
+    for branches in config.branching:
+        attempts.append(attempts[-1] * branches)
+    turns = " -> ".join(f"{n} of turn {turn}" for turn, n in enumerate(attempts[1:], 1))
+    sampled = sum(attempts[1:])
+    # A later turn's prompt holds the attempt before it, and about as many tokens of instruction as of task.
+    row_tokens = max(prompt_lengths) + config.num_turns * config.max_new_tokens
+    lines = {
+        "data": f"{len(prompt_lengths)} problems, prompts of turn 1 {_spread(prompt_lengths)} tokens",
+        "a step": f"{num_problems} problems -> {turns} attempts: {sampled} attempts, {sampled // num_ranks} a process, "
+        f"at most {sampled * config.max_new_tokens:,} new tokens",
+        "sampling": f"at most {config.local_rollout_forward_batch_size} rows at a time a process",
+        "update": f"optimizer steps: {config.updates_per_step}, of {_passes(config)}",
+        "the run": f"{num_steps} steps, {num_steps * num_problems / len(prompt_lengths):.1f} passes over the problems"
+        + _schedule(config, num_steps),
+    }
+    load = Load(
+        _pass_tokens(config, row_tokens),
+        min(config.local_rollout_forward_batch_size, sampled),
+        row_tokens,
+        _bucket(zero_config),
+    )
+    return _report(config, model_config, lines, load, num_ranks, zero_config, dtype, reference=True)
+
+
+def boost_report(
+    config: BoostConfig,
+    model_config: Any,
+    pair_lengths: Sequence[int],
+    num_ranks: int,
+    zero_config: dict[str, Any],
+    dtype: torch.dtype,
+) -> str:
+    """For `train_boost.py`; `pair_lengths` are the tokens of prompt and completion, a number for each pair."""
+    num_steps = config.num_steps(len(pair_lengths), config.global_batch_size)
+    lines = {
+        "data": f"{len(pair_lengths)} pairs of {_spread(pair_lengths)} tokens",
+        "a step": f"{config.global_batch_size} pairs, {config.global_batch_size // num_ranks} a process, {_passes(config)}",
+        "the run": f"{num_steps} steps, {num_steps * config.global_batch_size / len(pair_lengths):.1f} passes over the pairs"
+        + _schedule(config, num_steps),
+    }
+    rows = config.local_rollout_forward_batch_size if config.eval_data else 0
+    load = Load(_pass_tokens(config, max(pair_lengths)), rows, max(pair_lengths), _bucket(zero_config))
+    return _report(config, model_config, lines, load, num_ranks, zero_config, dtype, reference=False)
+
+
+def _report(
+    config: Any,
+    model_config: Any,
+    lines: dict[str, str],
+    load: Load,
+    num_ranks: int,
+    zero_config: dict[str, Any],
+    dtype: torch.dtype,
+    *,
+    reference: bool,
+) -> str:
+    set_verbosity_error()
+    shape = model_shape(model_config)
+    model = (
+        f"{config.model_name_or_path}: {shape.num_parameters / 1e6:,.1f} M parameters, {shape.num_layers} layers of width "
+        f"{shape.width}, vocabulary {shape.vocabulary:,}, context {context_tokens(model_config):,}"
+    )
+    told = [f"{name:<9} {text}" for name, text in {"model": model, **lines}.items()]
+    checkpointing = config.gradient_checkpointing
+    rows = {s: memory_bytes(shape, load, s, num_ranks, dtype, reference=reference, checkpointing=checkpointing) for s in STAGES}
+    name = str(dtype).removeprefix("torch.")
+    told += ["", f"GB of a process ({num_ranks} in all, {name}), without what libraries take; * is this run's ZeRO stage"]
+    return "\n".join([*told, *_table(rows, zero_config["zero_optimization"]["stage"])])
+
+
+def _bucket(zero_config: dict[str, Any]) -> int:
+    return int(zero_config["zero_optimization"].get("reduce_bucket_size", DEFAULT_BUCKET))
+
+
+def _table(rows: dict[int, dict[str, float]], stage: int) -> list[str]:
+    names = list(rows[stage])
+    widths = [max(len(name), 6) for name in names]
+    lines = ["  ZeRO  " + "  ".join(name.rjust(width) for name, width in zip(names, widths)) + "   total"]
+    for s, parts in rows.items():
+        numbers = "  ".join(f"{parts[name] / GB:{width}.2f}" for name, width in zip(names, widths))
+        lines.append(f"{'*' if s == stage else ' '} {s}     {numbers}  {sum(parts.values()) / GB:6.2f}")
+    return lines
+
+
+def _passes(config: Any) -> str:
+    return f"passes of at most {config.new_pass_limit()}"
+
+
+def _pass_tokens(config: Any, row_tokens: int) -> int:
+    return config.micro_batch_tokens or config.per_device_train_batch_size * row_tokens
+
+
+def _schedule(config: Any, num_steps: int) -> str:
+    evaluations = f"every {config.eval_steps}" if config.eval_steps else "after the last"
+    evaluated = f", evaluation {evaluations}" if config.eval_data else ""
+    return f", warm-up over {round(config.warmup_ratio * num_steps)}, checkpoint every {config.save_steps}{evaluated}"
+
+
+def _spread(numbers: Sequence[int]) -> str:
+    return f"{min(numbers)} to {max(numbers)} (mean {mean(numbers):.0f})"
