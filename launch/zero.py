@@ -21,6 +21,7 @@ from launch.processes import limit_waits
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read at import; without it every import warns
 import deepspeed
+from deepspeed.accelerator import get_accelerator
 
 DEFAULT_CONFIG = Path(__file__).parent / "zero2.json"
 
@@ -55,6 +56,8 @@ def load_zero_config(path: str | None, micro_batch_size: int, max_grad_norm: flo
             raise ZeroConfigError(f'--deepspeed {path}: {key} is {config[key]!r}, the flags give {value!r}; write "auto"')
         config[key] = value
     config.pop("train_batch_size", None)
+    if dtype == torch.float16 and not get_accelerator().is_fp16_supported():
+        raise ZeroConfigError("--dtype is float16: DeepSpeed does not compute in it on this device; use bfloat16 or float32")
     for key, of in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
         section = config.setdefault(key, {})
         if section.get("enabled", "auto") not in ("auto", dtype == of):

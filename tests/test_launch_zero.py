@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from deepspeed.accelerator import get_accelerator
 
 from launch.zero import ZeroConfigError, load_zero_config, zero_stage
 
@@ -49,3 +50,19 @@ def test_malformed_json_names_its_line(tmp_path):
     (tmp_path / "z.json").write_text('{\n"a": }')
     with pytest.raises(ZeroConfigError, match=r"z\.json:2: not valid JSON"):
         load_zero_config(str(tmp_path / "z.json"), 4, 1.0, torch.float32)
+
+
+def test_float16_is_refused_where_the_device_has_none(monkeypatch):
+    monkeypatch.setattr(type(get_accelerator()), "is_fp16_supported", lambda _: False)
+    with pytest.raises(ZeroConfigError, match="--dtype is float16: DeepSpeed does not compute in it on this device"):
+        load_zero_config(None, 4, 1.0, torch.float16)
+
+
+def test_a_json_and_dtype_must_agree(tmp_path):
+    path = write(tmp_path / "z.json", bf16={"enabled": False})
+    with pytest.raises(ZeroConfigError, match=r"bf16 says enabled False, --dtype gives torch\.bfloat16; write .auto."):
+        load_zero_config(path, 4, 1.0, torch.bfloat16)
+
+
+def test_offload_on_cpus_takes_torchs_optimizer():
+    assert load_zero_config(str(LAUNCH / "zero2_offload.json"), 4, 1.0, torch.float32)["zero_force_ds_cpu_optimizer"] is False

@@ -224,3 +224,20 @@ def test_masked_attempts_have_no_gradient(boosted, files, tmp_path):
     assert row["finish/length_turn2"] == 1
     assert (row["train/loss"], row["train/grad_norm"]) == (0, 0)
     assert "advantage/abs_turn2" not in row
+
+
+def test_checkpointing_and_passes_of_tokens_change_nothing_but_memory(boosted, files, tmp_path):
+    """The policy samples the same, with its cache, and learns the same."""
+    flags = {"max_steps": 1, "per_device_train_batch_size": 4}
+    run_script(*cocos_flags(boosted / "checkpoint-30", files, tmp_path / "plain", **flags))
+    args = cocos_flags(boosted / "checkpoint-30", files, tmp_path / "other", **flags, gradient_checkpointing=True)
+    args[args.index("--per_device_train_batch_size") : args.index("--per_device_train_batch_size") + 2] = [
+        "--micro_batch_tokens",
+        "300",
+    ]
+    run_script(*args)
+    ours, theirs = metrics_of(tmp_path / "other")[0], metrics_of(tmp_path / "plain")[0]
+    for name in ("tokens/sampled", "reward/turn2", "train/loss", "train/grad_norm"):
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name
+    moved = distance(tmp_path / "plain/checkpoint-1", boosted / "checkpoint-30")
+    assert distance(tmp_path / "plain/checkpoint-1", tmp_path / "other/checkpoint-1") < 0.01 * moved
