@@ -128,7 +128,7 @@ class RunWriter:
 
 def summary_metrics(summary: dict[str, Any]) -> dict[str, float]:
     """The values of an evaluation's summary, as scalars of the run."""
-    return {f"eval/{name}": rate["value"] for name, rate in summary.items() if isinstance(rate, dict)}
+    return {f"eval/{name}": rate["value"] for name, rate in summary.items() if isinstance(rate, dict) and "value" in rate}
 
 
 def rollout_counts(rollout: Rollout, form: RewardForm) -> dict[str, list[float]]:

@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from data.problem import Problem
 from rl.checkpoint import restore, save_checkpoint, start_step
 from rl.config import TrainFlags
-from rl.evaluation import evaluate, summarize
+from rl.evaluation.running import evaluate
+from rl.evaluation.summary import summarize
 from rl.flags import resolved
 from rl.metrics import RunWriter, summary_metrics
 from rl.rollout import Collector
