@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rl.evaluation.statistics import bootstrap_means, edit_distance, mcnemar, paired_difference, pass_at_k, wilson_interval
+from rl.evaluation.estimates import bootstrap_means, edit_distance, mcnemar, paired_difference, pass_at_k, wilson_interval
 
 Record = dict[str, Any]
 USUAL_K = (1, 5, 10)
@@ -37,7 +37,7 @@ def summarize(records: Sequence[Record], ks: Sequence[int] | None = None) -> dic
         return summary
     num_samples = max(map(len, problems.values()))
     summary["num_samples"] = num_samples
-    summary["intervals"] = "wilson and paired bootstrap" if num_samples == 1 else "cluster bootstrap over problems"
+    summary["intervals"] = "Wilson and paired bootstrap" if num_samples == 1 else "cluster bootstrap over problems"
     rates = _rates(judged)
     groups = list(problems.values())
     means = np.array([[column[group].mean() for column in rates.values()] for group in groups])  # (P, rates)

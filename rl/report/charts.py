@@ -61,6 +61,8 @@ def _bands(flows: Counter[tuple[bool, bool]], x1: float, x2: float, scale: float
             )
             words = f"{'right' if flow[0] else 'wrong'} → {'right' if flow[1] else 'wrong'}: {flows[flow]}"
             parts.append(f'<path class="band {kind}" d="{outline}"><title>{words}</title></path>')
+            if height > 12:
+                parts.append(_text(x1 + 6, y1 + height / 2 + 4, str(flows[flow]), "start", "strong"))
     return parts
 
 
@@ -86,7 +88,7 @@ def _series(rates: dict[int, dict[str, float]], num_turns: int, kind: str) -> st
         whisker = f"M{x:.1f},{low:.1f} V{high:.1f} M{x - 5:.1f},{low:.1f} h10 M{x - 5:.1f},{high:.1f} h10"
         parts.append(f'<path class="whisker {kind}" d="{whisker}"/>')
         parts.append(f'<circle class="dot {kind}" cx="{x:.1f}" cy="{_y(value):.1f}" r="4"/>')
-        parts.append(_text(x + 10, _y(rate["value"]) + 4, f"{100 * value:.1f}", "start", "strong"))
+        parts.append(_text(x, high - 7, f"{100 * value:.1f}", "middle", "strong"))
     return "".join(parts)
 
 

@@ -54,7 +54,7 @@ def page(evaluations: Mapping[str, Sequence[Record]]) -> str:
 {style}</style>
 </head>
 <body>
-<header><h1>Evaluation over turns</h1><p>{title}</p></header>
+<header><h1>Evaluation over turns</h1></header>
 <main>
 {sections}
 {(_HERE / "problems.html").read_text(encoding="utf-8")}</main>

@@ -121,7 +121,8 @@
     showMore();
     if (!found.length) list.append(element("p", "empty", "Nothing matches. Choose another transition or clear the text."));
   };
-  for (const control of [kind, which, text]) control.addEventListener("input", filter);
+  for (const control of [kind, which]) control.addEventListener("change", filter);
+  text.addEventListener("input", filter);
   more.addEventListener("click", showMore);
   document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
   filter();
