@@ -15,6 +15,7 @@ from rl.evaluation.running import evaluate
 from rl.evaluation.summary import summarize
 from rl.flags import resolved
 from rl.metrics import RunWriter, summary_metrics
+from rl.model_card import model_card
 from rl.rollout import Collector
 
 
@@ -45,6 +46,7 @@ class Session:
     eval_problems: Sequence[Problem]
     num_steps: int
     checkpoint: Path | None
+    summary: tuple[int, dict[str, Any]] | None = field(init=False, default=None)  # of the last evaluation, with its step
     state: dict[str, Any] = field(init=False)  # as it was saved with the checkpoint, empty at the start
 
     def __post_init__(self) -> None:
@@ -64,6 +66,7 @@ class Session:
             records = evaluate(self.collector, policy, self.eval_problems, self.processes, num_turns=self.config.eval_num_turns)
         summary = summarize(records)
         self.writer.log(step, summary_metrics(summary))
+        self.summary = step, summary
         return summary
 
     def end_step(self, step: int, state: dict[str, Any], is_last: bool = False) -> None:
@@ -82,6 +85,11 @@ class Session:
                 self.processes,
                 step=step,
                 limit=self.config.save_total_limit,
+                card=self._card(step),
             )
         if is_stopped:
             self.stop.exit()
+
+    def _card(self, step: int) -> str:
+        evaluated, summary = self.summary or (None, None)
+        return model_card(self.config, resolved(self.config), step, self.writer.latest, summary, evaluated)
