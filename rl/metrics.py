@@ -237,6 +237,6 @@ def _wandb_run(run_name: str | None, config: dict[str, Any], output_dir: Path) -
         import wandb
     except ImportError:
         raise ConfigError(
-            "--report_to wandb: wandb is not installed; pip install wandb, or use --report_to tensorboard"
+            "--report_to wandb: wandb is not installed; pip install 'cocos-trainer[wandb]', or use --report_to tensorboard"
         ) from None
     return wandb.init(name=run_name, config=config, dir=str(output_dir))
