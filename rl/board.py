@@ -17,9 +17,10 @@ BINS = 30
 LAYOUT = {
     "What it learns": {
         "accuracy": ["accuracy/turn.*"],
-        "evaluation": ["eval/accuracy@.*", "eval/delta@.*"],
+        "evaluation": ["eval/accuracy@.*"],
         "test reward": ["reward/turn.*"],
         "corrections": ["transition/.*"],
+        "corrections in evaluation": ["eval/incorrect_to_correct@.*", "eval/correct_to_incorrect@.*", "eval/unchanged@.*"],
     },
     "How it learns": {
         "loss": ["train/loss"],
@@ -35,6 +36,12 @@ LAYOUT = {
 }
 # Trajectories by what their first and last attempt were; the name of their panel.
 PANELS = {(False, True): "1_wrong_then_right", (True, False): "2_right_then_wrong", (False, False): "3_never_right"}
+# Flags that say where and how fast, not what is learned: they would fill the table of runs.
+HOUSEKEEPING = set(
+    "output_dir local_rank attn_implementation sandbox_workers sandbox_memory_mb test_timeout_s allow_unsafe_sandbox sampler "
+    "deepspeed ds3_gather_for_generation per_device_train_batch_size local_rollout_forward_batch_size eval_data eval_steps "
+    "eval_num_turns save_steps save_total_limit resume_from_checkpoint report_to wandb_run_name versions python".split()
+)
 _RESULTS = ("eval/", "accuracy/", "train/loss")
 
 
@@ -86,10 +93,9 @@ class Board:
             from torch.utils.tensorboard.summary import hparams
 
             flags = {
-                name: value if isinstance(value, (bool, int, float, str)) else str(value)
-                for name, value in self._config.items()
+                name: _plain(value) for name, value in self._config.items() if name not in HOUSEKEEPING and value is not None
             }
-            for summary in hparams({k: v for k, v in flags.items() if k not in ("versions", "output_dir")}, self._results):
+            for summary in hparams(flags, self._results):
                 self._writer.file_writer.add_summary(summary)
         self._writer.close()
 
@@ -120,6 +126,10 @@ def trajectory_text(record: dict[str, Any]) -> str:
         blocks.append(f"**Turn {number}: {turn['status']}**, {turn['passed']} of {turn['total']} tests")
         blocks.append(_indented(turn["code"] + (f"\n\n# {error}" if error else "")))
     return "\n\n".join(blocks)
+
+
+def _plain(value: Any) -> bool | int | float | str:
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _indented(text: str) -> str:

@@ -21,7 +21,7 @@ def record(*statuses, code="def f():\n    return 1"):
 
 
 def test_what_a_run_leaves(tmp_path):
-    board = Board(tmp_path, {"seed": 1, "turn_weight": None, "eval_data": "e"}, None)
+    board = Board(tmp_path, {"seed": 1, "turn_weight": [1, 2], "gamma": None, "eval_data": "e"}, None)
     for step in range(1, SHOW_STEPS + 1):
         board.scalars(step, {"accuracy/turn1": step / 100, "train/loss": 0.5, "eval/accuracy@1": 0.25})
         board.histograms(
@@ -43,13 +43,15 @@ def test_what_a_run_leaves(tmp_path):
     assert "custom_scalars__config__" in tags["tensors"]
     plugin = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     assert b"turn_weight" in plugin
-    assert b"None" in plugin
+    assert b"[1, 2]" in plugin
+    assert b"gamma" not in plugin
+    assert b"eval_data" not in plugin
     assert b"eval/accuracy@1" in events.SummaryMetadata("_hparams_/experiment").plugin_data.content
 
 
 def test_the_layout_names_only_what_is_there():
     assert layout_of(["train/loss", "eval/accuracy@1"]) == {
-        "What it learns": {"evaluation": ["Multiline", ["^eval/accuracy@.*$", "^eval/delta@.*$"]]},
+        "What it learns": {"evaluation": ["Multiline", ["^eval/accuracy@.*$"]]},
         "How it learns": {"loss": ["Multiline", ["^train/loss$"]]},
     }
 
@@ -67,7 +69,7 @@ def test_every_chart_has_a_metric_of_a_real_run(problems):
     clock = Clock()
     clock.lap("sample_s")
     names = merge([counts | {"ratio": [1.0]}]).keys() | clock.metrics().keys() | {"train/loss", "train/grad_norm"}
-    names |= {"tokens/sampled_per_s"} | summary_metrics({"accuracy@1": {"value": 1}}).keys()
+    names |= {"tokens/sampled_per_s"} | summary_metrics({"accuracy@1": {"value": 1}, "unchanged@2": {"value": 1}}).keys()
     assert {group: list(charts) for group, charts in layout_of(names).items()} == {
         g: list(charts) for g, charts in LAYOUT.items()
     }

@@ -8,12 +8,13 @@ Summary = dict[str, Any]
 def table(rows: dict[str, Summary], num_turns: int = 2) -> str:
     """Summaries side by side: a line a name, percentages with their intervals."""
     last = num_turns
+    between = f"(t{last - 1},t{last})" if last > 2 else ""
     columns = {f"Accuracy@t{t}": f"accuracy@{t}" for t in range(1, num_turns + 1)}
     if num_turns > 1:
         columns |= {
             f"Δ(t1,t{last})": f"delta@{last}",
-            "i→c": f"incorrect_to_correct@{last}",
-            "c→i": f"correct_to_incorrect@{last}",
+            f"i→c{between}": f"incorrect_to_correct@{last}",
+            f"c→i{between}": f"correct_to_incorrect@{last}",
         }
     cells = [["", *columns]]
     for name, summary in rows.items():

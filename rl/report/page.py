@@ -143,11 +143,12 @@ def _section(name: str, summary: dict[str, Any], records: Sequence[Record]) -> s
 
 def _headline(summary: dict[str, Any], num_turns: int) -> list[tuple[str, dict[str, float], bool]]:
     last = num_turns
+    between = f" (t{last - 1},t{last})" if last > 2 else ""
     names = {f"Accuracy@t{t}": f"accuracy@{t}" for t in range(1, num_turns + 1)} | {
         f"Δ(t1,t{last})": f"delta@{last}",
-        "wrong → right": f"incorrect_to_correct@{last}",
-        "right → wrong": f"correct_to_incorrect@{last}",
-        "unchanged": f"unchanged@{last}",
+        f"wrong → right{between}": f"incorrect_to_correct@{last}",
+        f"right → wrong{between}": f"correct_to_incorrect@{last}",
+        f"unchanged{between}": f"unchanged@{last}",
     }
     names |= {key.replace("_turn", " t"): key for key in summary if key.startswith("pass@")}
     return [(label, summary[key], key.startswith("delta")) for label, key in names.items() if key in summary]

@@ -65,6 +65,7 @@
 
   const body = (row) => {
     const made = element("div", "body");
+    if (data.names.length > 1) made.append(element("h3", "", data.names[row.e]));
     if (row.tests.length) {
       const tests = element("pre");
       const inner = element("span", "rows");
