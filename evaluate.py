@@ -20,7 +20,7 @@ from tqdm import tqdm
 from data.problem import read_problems
 from launch.processes import Processes, start_processes, stop_processes
 from rl.config import EvaluateConfig
-from rl.evaluation.parts import Part, open_folder, parts_of
+from rl.evaluation.parts import Part, check_folder, claim_folder, parts_of
 from rl.evaluation.results import close_part, write_summaries
 from rl.evaluation.running import batches, evaluate_batches, finished_batches
 from rl.flags import exit_on_bad_input, parse_flags, start_logging
@@ -38,10 +38,13 @@ def main() -> None:
             config = parse_flags(EvaluateConfig, sys.argv[1:], __doc__)
             problem_sets = [read_problems(source, "test") for source in config.test_data]
             parts = parts_of(config, [problems[: config.max_problems or len(problems)] for problems in problem_sets])
-            open_folder(config, parts)
+            wanted = check_folder(config, parts)
             processes = start_processes(config.local_rank)
             start_logging(processes.is_main)
             collectors = build_collectors(config, parts, processes, pools)
+        processes.barrier()  # nobody writes before everybody has checked
+        if processes.is_main:
+            claim_folder(config, wanted)
         for model_name, collector in collectors.items():
             evaluate_model(config, [part for part in parts if part.model == model_name], collector, processes)
     if processes.is_main:

@@ -7,7 +7,7 @@ import pytest
 
 from data.problem import read_problems
 from rl.config import ConfigError, EvaluateConfig
-from rl.evaluation.parts import distinct_names, open_folder, parts_of
+from rl.evaluation.parts import check_folder, claim_folder, distinct_names, parts_of
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def config(tiny_model_dir, files, tmp_path):
 
 
 def opened(config):
-    open_folder(config, parts_of(config, [read_problems(source) for source in config.test_data]))
+    claim_folder(config, check_folder(config, parts_of(config, [read_problems(source) for source in config.test_data])))
 
 
 def test_a_folder_is_gone_on_with_by_the_same_flags_only(config):

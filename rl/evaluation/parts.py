@@ -66,8 +66,8 @@ def distinct_names(sources: Sequence[str]) -> list[str]:
     return [f"{name}-{number}" for number, name in enumerate(names, 1)]
 
 
-def open_folder(config: EvaluateConfig, parts: Sequence[Part]) -> None:
-    """Make `--output_dir` with its `config.json`, or find out that it holds this very evaluation and can be gone on with.
+def check_folder(config: EvaluateConfig, parts: Sequence[Part]) -> dict[str, Any]:
+    """Find out whether `--output_dir` is free or holds this very evaluation; returns what its `config.json` is to say.
 
     Raises: ConfigError naming the flag that differs, or what else the folder holds.
     """
@@ -76,11 +76,16 @@ def open_folder(config: EvaluateConfig, parts: Sequence[Part]) -> None:
     wanted = {**resolved(config), "fingerprints": _fingerprints(parts)}
     if path.is_file():
         _check_same(folder, json.loads(path.read_text()), wanted)
-        return
-    if any(part.is_finished for part in parts) or (folder / "metrics.jsonl").exists():
+    elif any(part.is_finished for part in parts) or (folder / "metrics.jsonl").exists():
         raise ConfigError(f"--output_dir {folder} holds the files of something else; give another folder")
+    return wanted
+
+
+def claim_folder(config: EvaluateConfig, wanted: dict[str, Any]) -> None:
+    """Write `config.json`. One process only, after all have checked."""
+    folder = Path(config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(wanted, indent=2) + "\n")
+    write_whole(folder / "config.json", json.dumps(wanted, indent=2) + "\n")
 
 
 def _check_same(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:
