@@ -68,6 +68,12 @@ def test_the_bands_are_as_thick_as_their_counts():
     assert len({height for height in re.findall(r" v([\d.]+) ", chart)}) == 1
 
 
+def test_a_turn_in_the_middle_has_its_count_below():
+    chart = flow_chart([record(0, ("failed", "passed", "failed")), record(1, ("failed", "failed", "passed"))], 3)
+    assert ">turn 2: 1 right<" in chart
+    assert chart.count(">wrong<") == 2
+
+
 def test_hostile_text_stays_text():
     written = page({HOSTILE: [record(HOSTILE, ("failed", "passed"), HOSTILE, HOSTILE + "\ud800")]})
     assert written.count("<script") == written.count("</script>") == 2  # the data and ours

@@ -40,8 +40,9 @@ def flow_chart(records: Sequence[dict[str, Any]], num_turns: int) -> str:
     for t, x in enumerate(columns):
         right = sum(path[t] for path in paths)
         said.append(f"turn {t + 1}: {right} right, {len(paths) - right} wrong")
-        parts += _nodes(x, right, len(paths) - right, scale, "end" if t == 0 else "start")
-        parts.append(_text(x, HEIGHT - 10, f"turn {t + 1}", "middle"))
+        anchor = {0: "end", num_turns - 1: "start"}.get(t)  # between two bands there is no room for words
+        parts += _nodes(x, right, len(paths) - right, scale, anchor)
+        parts.append(_text(x, HEIGHT - 10, f"turn {t + 1}" if anchor else f"turn {t + 1}: {right} right", "middle"))
     return _svg("; ".join(said), parts)
 
 
@@ -66,13 +67,15 @@ def _bands(flows: Counter[tuple[bool, bool]], x1: float, x2: float, scale: float
     return parts
 
 
-def _nodes(x: float, right: int, wrong: int, scale: float, anchor: str) -> list[str]:
+def _nodes(x: float, right: int, wrong: int, scale: float, anchor: str | None) -> list[str]:
     parts = []
     for count, top, kind, word in ((right, TOP, "right", "right"), (wrong, TOP + 10 + scale * right, "wrong", "wrong")):
         if count:
             parts.append(
                 f'<rect class="{kind}" x="{x - 5:.1f}" y="{top:.1f}" width="10" height="{max(scale * count, 1):.1f}"/>'
             )
+            if anchor is None:
+                continue
             at = x - 10 if anchor == "end" else x + 10
             middle = top + scale * count / 2
             parts += [_text(at, middle, str(count), anchor, "strong"), _text(at, middle + 14, word, anchor)]
