@@ -138,9 +138,11 @@ def train(
         stats = update_epochs(engine, rows_to_train, limit, config, f"{config.seed}:{step}:{processes.rank}")
         clock.lap("update_s")
         counts = rollout_counts(drawn.sampled, config.reward) | tensor_counts(kls, advantages, is_trained) | stats.counts
-        metrics = merge(processes.gather(counts)) | stats.metrics() | drawn.metrics() | {"train/kl_coef": kl_coef.value}
+        parts = processes.gather(counts)
+        metrics = merge(parts) | stats.metrics() | drawn.metrics() | {"train/kl_coef": kl_coef.value}
         kl_coef.update(metrics.get("kl/mean"))
         writer.log_step(step, metrics, clock)
+        writer.log_histograms(step, parts)
         writer.save_samples(step, processes.gather(drawn.sampled.records()))
         session.guard.check(step, stats)
         session.evaluate(step)

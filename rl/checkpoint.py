@@ -1,7 +1,7 @@
 """Checkpoints that a run goes on from: whole or absent, and checked before they are believed.
 
     best                         a link to the best of them, where the run compares
-    checkpoint-N/                what `from_pretrained` reads
+    checkpoint-N/                what `from_pretrained` reads, and README.md, the model card
     checkpoint-N/trainer/        what the run needs besides:
         state.json               the step, the place in the data, whatever the script adds
         rank-R.pt                random states of every process
@@ -49,8 +49,10 @@ def save_checkpoint(
     step: int,
     limit: int,
     best_step: int | None = None,
+    card: str | None = None,
 ) -> None:
-    """Write `checkpoint-N` below `output_dir`; all processes must call. `model` holds the policy's whole weights.
+    """Write `checkpoint-N` below `output_dir`; all processes must call. `model` holds the policy's whole weights, `card` is
+    its `README.md`.
 
     Written aside and renamed, so that a crash or a full disk leaves the checkpoints before it as they were. Then all but this
     one and the newest `limit` - 1 others are removed; 0 keeps all. That of `best_step` stays besides, and `best` links to it.
@@ -65,6 +67,8 @@ def save_checkpoint(
             trainer.mkdir(parents=True)
             model.save_pretrained(aside)
             tokenizer.save_pretrained(aside)
+            if card is not None:
+                (aside / "README.md").write_text(card, encoding="utf-8")
             whole = {**state, "step": step, "world_size": processes.world_size, "zero_stage": engine.zero_optimization_stage()}
             (trainer / "state.json").write_text(json.dumps(whole, indent=2) + "\n")
     processes.barrier()

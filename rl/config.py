@@ -39,7 +39,9 @@ class ModelFlags:
     local_rank: int = flag(-1, "Appended by the deepspeed launcher; LOCAL_RANK in the environment wins.")
 
     def check(self) -> None:
-        model_at("model_name_or_path", self.model_name_or_path)
+        names = self.model_name_or_path
+        for name in [names] if isinstance(names, str) else names:
+            model_at("model_name_or_path", name)
         if Path(self.output_dir).is_file():
             raise ConfigError(f"--output_dir {self.output_dir} is a file; give a folder")
         at_least(0, seed=self.seed)
@@ -94,17 +96,42 @@ class RolloutFlags:
 class EvaluateConfig(RolloutFlags, ModelFlags):
     """Evaluation over turns."""
 
-    test_data: str = field(metadata={"help": "Problems in MBPP format: a file, or a hub data set (name or name:split)."})
+    model_name_or_path: list[str] = field(
+        metadata={
+            "help": "Hugging Face folders or hub names; each model after the first is tested against it on the same problems."
+        }
+    )
+    test_data: list[str] = field(metadata={"help": "Data sets in MBPP format: files, or hub names (name or name:split)."})
     num_turns: int = flag(2, "Turns of self-correction.")
+    num_samples: int = flag(
+        1, "First attempts of each problem, each with one correction a turn; more than 1 needs --temperature."
+    )
     batch_size: int = flag(64, "Rows decoded together on each process.")
     temperature: float = flag(0.0, "Sampling temperature; 0 is greedy decoding.")
+    pass_at: list[int] | None = flag(None, "Every k of pass@k, from 1 to --num_samples; not given: 1, 5 and 10 up to it.")
+    report: str | None = flag(None, "Write an HTML page to look at here: curves, transitions, every problem's attempts.")
     test_timeout_s: float = flag(5.0, "CPU seconds that one test may take; the slowest reference of MBPP needs 2.")
-    max_problems: int = flag(0, "Evaluate the first so many problems only; 0: all.")
+    max_problems: int = flag(0, "Evaluate the first so many problems of each data set only; 0: all.")
 
     def check(self) -> None:
         super().check()
-        at_least(1, num_turns=self.num_turns, batch_size=self.batch_size)
+        at_least(1, num_turns=self.num_turns, batch_size=self.batch_size, num_samples=self.num_samples)
         at_least(0, temperature=self.temperature, max_problems=self.max_problems)
+        for name in ("model_name_or_path", "test_data"):
+            given = getattr(self, name)
+            if twice := next((value for value in given if given.count(value) > 1), None):
+                raise ConfigError(f"--{name} names {twice} twice; give each once")
+        if self.num_samples > 1 and self.temperature == 0:
+            raise ConfigError(
+                f"--num_samples is {self.num_samples} and --temperature 0: greedy decoding has one; add --temperature 0.8"
+            )
+        if self.report and Path(self.report).is_dir():
+            raise ConfigError(f"--report {self.report} is a folder; give a file to write, such as {self.report}/report.html")
+        if self.pass_at and self.num_samples == 1:
+            raise ConfigError("--pass_at needs several samples of a problem; add --num_samples and --temperature")
+        for k in self.pass_at or ():
+            if not 1 <= k <= self.num_samples:
+                raise ConfigError(f"--pass_at is {k}: k lies between 1 and --num_samples, which is {self.num_samples}")
 
 
 def model_at(flag_name: str, name_or_path: str) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, Any
 import torch
 
 from rl.advantages import group_axis
+from rl.board import Board
 from rl.config import ConfigError
 from rl.rewards import RewardForm
 from rl.scoring import rollout_rewards
@@ -64,7 +66,8 @@ class RunWriter:
         start_step: int | None = None,
     ):
         self._is_main = is_main
-        self._tensorboard = self._wandb = None
+        self.latest: dict[str, float] = {}  # the last training step's metrics
+        self._board = self._wandb = None
         if not is_main:
             return
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -75,11 +78,8 @@ class RunWriter:
         self._metrics = open(output_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._samples = open(output_dir / "samples.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         if report_to == "tensorboard":
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._tensorboard = SummaryWriter(
-                str(output_dir / "tensorboard" / (run_name or "run")), purge_step=None if not start_step else start_step + 1
-            )
+            purge_step = None if not start_step else start_step + 1
+            self._board = Board(output_dir / "tensorboard" / (run_name or "run"), config, purge_step)
         elif report_to == "wandb":
             self._wandb = _wandb_run(run_name, config, output_dir)
 
@@ -87,10 +87,11 @@ class RunWriter:
         """One step's scalars, to every place they go."""
         if not self._is_main:
             return
-        print(json.dumps({"step": step, **metrics}), file=self._metrics, flush=True)
-        if self._tensorboard is not None:
-            for name, value in metrics.items():
-                self._tensorboard.add_scalar(name, value, step)
+        # JSON knows no nan: a reader other than Python's would stop at the line.
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        print(json.dumps({"step": step, **finite}), file=self._metrics, flush=True)
+        if self._board is not None:
+            self._board.scalars(step, metrics)
         if self._wandb is not None:
             self._wandb.log(metrics, step=step)
 
@@ -100,16 +101,25 @@ class RunWriter:
         if "tokens/sampled" in metrics:
             metrics["tokens/sampled_per_s"] = metrics["tokens/sampled"] / metrics["time/sample_s"]
         self.log(step, metrics)
+        self.latest = metrics
         shown = {name: metrics[name] for name in SHOWN if name in metrics}
         logger.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in shown.items()))
+
+    def log_histograms(self, step: int, parts: list[dict[str, list[float]]]) -> None:
+        """Distributions of every rank's numbers by attempt (see `rollout_counts`), now and then; TensorBoard only."""
+        if self._is_main and self._board is not None:
+            self._board.histograms(step, parts)
 
     def save_samples(self, step: int, records: list[list[dict[str, Any]]]) -> None:
         """One line a trajectory, from every rank's list."""
         if not self._is_main:
             return
-        for record in itertools.chain.from_iterable(records):
+        whole = list(itertools.chain.from_iterable(records))
+        for record in whole:
             print(json.dumps({"step": step, **record}), file=self._samples)
         self._samples.flush()
+        if self._board is not None:
+            self._board.trajectories(step, whole)
 
     def __enter__(self) -> "RunWriter":
         return self
@@ -120,15 +130,15 @@ class RunWriter:
         self._metrics.close()
         self._samples.close()
         self._lock.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        if self._board is not None:
+            self._board.close()
         if self._wandb is not None:
             self._wandb.finish(exit_code=int(error is not None))
 
 
 def summary_metrics(summary: dict[str, Any]) -> dict[str, float]:
     """The values of an evaluation's summary, as scalars of the run."""
-    return {f"eval/{name}": rate["value"] for name, rate in summary.items() if isinstance(rate, dict)}
+    return {f"eval/{name}": rate["value"] for name, rate in summary.items() if isinstance(rate, dict) and "value" in rate}
 
 
 def rollout_counts(rollout: Rollout, form: RewardForm) -> dict[str, list[float]]:
@@ -230,6 +240,6 @@ def _wandb_run(run_name: str | None, config: dict[str, Any], output_dir: Path) -
         import wandb
     except ImportError:
         raise ConfigError(
-            "--report_to wandb: wandb is not installed; pip install wandb, or use --report_to tensorboard"
+            "--report_to wandb: wandb is not installed; pip install 'cocos-trainer[wandb]', or use --report_to tensorboard"
         ) from None
     return wandb.init(name=run_name, config=config, dir=str(output_dir))

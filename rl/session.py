@@ -10,11 +10,16 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from data.problem import Problem
+from data.prompts import MARKERS
 from rl.checkpoint import restore, save_checkpoint, start_step
-from rl.evaluation import evaluate, summarize
+from rl.cocos_config import CocosConfig
+from rl.encoding import prompt_format
+from rl.evaluation.running import evaluate
+from rl.evaluation.summary import summarize
 from rl.faults import StepGuard
 from rl.flags import resolved
 from rl.metrics import RunWriter, summary_metrics
+from rl.model_card import model_card
 from rl.rollout import Collector
 from rl.train_config import TrainFlags
 
@@ -48,6 +53,7 @@ class Session:
     eval_problems: Sequence[Problem]
     num_steps: int
     checkpoint: Path | None
+    summary: tuple[int, dict[str, Any]] | None = field(init=False, default=None)  # of the last evaluation, with its step
     state: dict[str, Any] = field(init=False)  # as it was saved with the checkpoint, empty at the start
     guard: StepGuard = field(init=False)
     is_over: bool = field(init=False)
@@ -87,6 +93,7 @@ class Session:
             records = evaluate(self.collector, policy, self.eval_problems, self.processes, num_turns=self.config.eval_num_turns)
         summary = summarize(records)
         self.writer.log(step, summary_metrics(summary))
+        self.summary = step, summary
         if self.config.metric_for_best_model in summary:  # not in it where the sandbox failed at every problem
             self._compare(step, summary[self.config.metric_for_best_model]["value"])
         return summary
@@ -118,6 +125,13 @@ class Session:
                 step=step,
                 limit=self.config.save_total_limit,
                 best_step=best_step,
+                card=self._card(step),
             )
         if is_stopped:
             self.stop.exit()
+
+    def _card(self, step: int) -> str:
+        evaluated, summary = self.summary or (None, None)
+        # Boost pairs bring their own prompts, in the published format.
+        template = prompt_format(self.config, self.tokenizer) if isinstance(self.config, CocosConfig) else MARKERS
+        return model_card(self.config, resolved(self.config), step, self.writer.latest, summary, evaluated, template)

@@ -64,7 +64,9 @@ def test_launch_never_imports_rl(path):
     assert not foreign(path, {"numpy", "tqdm"} if is_experiment else {"launch", "torch", "transformers", "deepspeed"})
 
 
-@pytest.mark.parametrize("folder", ["rl", "data", "sandbox", "launch", "data/starter", "rl/sampling"])
+@pytest.mark.parametrize(
+    "folder", ["rl", "data", "sandbox", "launch", "data/starter", "rl/evaluation", "rl/report", "rl/sampling"]
+)
 def test_package_files_hold_a_docstring_only(folder):
     body = ast.parse((ROOT / folder / "__init__.py").read_text()).body
     assert len(body) == 1

@@ -1,7 +1,8 @@
 """What a run writes: means over ranks, files, TensorBoard, and a clear word where wandb is asked for and missing."""
 
-import importlib.util
 import json
+import sys
+import types
 
 import pytest
 import torch
@@ -65,14 +66,23 @@ def test_files_of_a_run(tmp_path):
         clock = Clock()
         clock.lap("sample_s")
         writer.log_step(1, {"reward/turn1": 0.5, "tokens/sampled": 10.0}, clock)
-        writer.save_samples(1, [[{"problem_id": "a"}], [{"problem_id": "b"}]])
+        writer.save_samples(
+            1,
+            [
+                [{"problem_id": "a", "turns": [{"status": "infra_error"}]}],
+                [{"problem_id": "b", "turns": [{"status": "infra_error"}]}],
+            ],
+        )
     (row,) = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert row["step"] == 1
     assert row["reward/turn1"] == 0.5
     assert row["tokens/sampled_per_s"] == pytest.approx(10.0 / row["time/sample_s"])
     assert row["time/step_s"] >= row["time/sample_s"]
     samples = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
-    assert samples == [{"step": 1, "problem_id": "a"}, {"step": 1, "problem_id": "b"}]
+    assert samples == [
+        {"step": 1, "problem_id": "a", "turns": [{"status": "infra_error"}]},
+        {"step": 1, "problem_id": "b", "turns": [{"status": "infra_error"}]},
+    ]
     assert json.loads((tmp_path / "run/config.json").read_text()) == {"seed": 1}
     assert list((tmp_path / "run/tensorboard/name").glob("events.out.tfevents*"))
 
@@ -84,7 +94,22 @@ def test_other_ranks_write_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed here")
-def test_wandb_is_an_extra(tmp_path):
-    with pytest.raises(ConfigError, match="wandb is not installed; pip install"):
+def test_wandb_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as where it is not installed
+    with pytest.raises(ConfigError, match=r"wandb is not installed; pip install 'cocos-trainer\[wandb\]'"):
         RunWriter(tmp_path, {}, "wandb", None, is_main=True)
+
+
+def test_wandb_is_told_what_tensorboard_is(tmp_path, monkeypatch):
+    """A stand-in that takes what the library takes; with the library itself see `docs/EVALUATION.md`."""
+    told = []
+    run = types.SimpleNamespace(
+        log=lambda metrics, step: told.append((step, metrics)), finish=lambda exit_code: told.append(exit_code)
+    )
+    module = types.SimpleNamespace(init=lambda name, config, dir: told.append((name, config, dir)) or run)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    with pytest.raises(ZeroDivisionError), RunWriter(tmp_path, {"seed": 1}, "wandb", "mine", is_main=True) as writer:
+        writer.log(3, {"a/b": 0.5})
+        raise ZeroDivisionError
+    assert told == [("mine", {"seed": 1}, str(tmp_path)), (3, {"a/b": 0.5}), 1]
+    assert not (tmp_path / "tensorboard").exists()

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, cocos_flags, distance, metrics_of, run_script, torchrun
 
+from rl.checkpoint import what_is_wrong
+
 SCRIPTS = ("train_boost.py", "train_cocos.py", "evaluate.py")
 
 
@@ -74,6 +76,11 @@ def test_artifacts(one_process_run, boosted):
     assert list((one_process_run / "tensorboard").rglob("events.out.tfevents*"))
     assert sorted(path.name for path in one_process_run.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
     assert distance(one_process_run / "checkpoint-1", boosted / "checkpoint-30") > 0.1
+    cards = [(one_process_run / f"checkpoint-{step}/README.md").read_text() for step in (1, 2)]
+    assert "| accuracy@2 |" in cards[1]  # evaluated after the last step only
+    assert "| accuracy@2 |" not in cards[0]
+    assert what_is_wrong(one_process_run / "checkpoint-2") is None
+    assert "README.md" in json.loads((one_process_run / "checkpoint-2/trainer/files.json").read_text())
 
 
 def test_chat_and_feedback_in_training_and_evaluation(chat_model_dir, files, tmp_path):

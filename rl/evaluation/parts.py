@@ -1,0 +1,125 @@
+"""One evaluation of several models on several data sets: what each part is called, where it lies, and whether it may go on.
+
+With one model and one data set the part is the whole and lies in `--output_dir` itself; otherwise in `--output_dir/MODEL/DATA`.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from data.problem import Problem
+from rl.config import ConfigError, EvaluateConfig
+from rl.files import write_whole
+from rl.flags import resolved
+
+# Flags that change no sample; all others, those of tomorrow too, are held against an evaluation that is to go on.
+FREE = {"output_dir", "local_rank", "sandbox_workers", "allow_unsafe_sandbox", "pass_at", "report"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model on one data set."""
+
+    model: str
+    model_name: str
+    data_name: str
+    problems: tuple[Problem, ...]
+    folder: Path
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples.jsonl"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.samples.is_file()
+
+    @property
+    def name(self) -> str:
+        return f"{self.model_name} on {self.data_name}"
+
+
+def parts_of(config: EvaluateConfig, problem_sets: Sequence[Sequence[Problem]]) -> list[Part]:
+    """Every model on every data set, models outermost."""
+    output_dir = Path(config.output_dir)
+    model_names, data_names = distinct_names(config.model_name_or_path), distinct_names(config.test_data)
+    is_one = len(model_names) * len(data_names) == 1
+    return [
+        Part(model, model_name, data_name, tuple(problems), output_dir if is_one else output_dir / model_name / data_name)
+        for model, model_name in zip(config.model_name_or_path, model_names)
+        for data_name, problems in zip(data_names, problem_sets)
+    ]
+
+
+def distinct_names(sources: Sequence[str]) -> list[str]:
+    """A short name for each path or hub name, safe as a folder's: as many of its last components as tell it from the others."""
+    for depth in range(1, 1 + max(len(PurePath(source).parts) for source in sources)):
+        names = [
+            _safe(PurePath(source).with_suffix("") if _is_data_file(source) else PurePath(source), depth) for source in sources
+        ]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name}-{number}" for number, name in enumerate(names, 1)]
+
+
+def check_folder(config: EvaluateConfig, parts: Sequence[Part]) -> dict[str, Any]:
+    """Find out whether `--output_dir` is free or holds this very evaluation; returns what its `config.json` is to say.
+
+    Raises: ConfigError naming the flag that differs, or what else the folder holds.
+    """
+    folder = Path(config.output_dir)
+    path = folder / "config.json"
+    wanted = {**resolved(config), "fingerprints": _fingerprints(parts)}
+    if path.is_file():
+        _check_same(folder, json.loads(path.read_text()), wanted)
+    elif any(part.is_finished for part in parts) or (folder / "metrics.jsonl").exists():
+        raise ConfigError(f"--output_dir {folder} holds the files of something else; give another folder")
+    return wanted
+
+
+def claim_folder(config: EvaluateConfig, wanted: dict[str, Any]) -> None:
+    """Write `config.json`. One process only, after all have checked."""
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "config.json", json.dumps(wanted, indent=2) + "\n")
+
+
+def _check_same(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:
+    if "fingerprints" not in held:
+        raise ConfigError(f"--output_dir {folder} holds a run that is no evaluation of this version; give another folder")
+    for name, value in wanted.items():
+        if name in FREE or name in ("versions", "python", "fingerprints"):
+            continue
+        if held.get(name) != value:
+            raise ConfigError(
+                f"--{name} is {value}, but --output_dir {folder} holds an evaluation with {held.get(name)}; give the same to "
+                "go on with it, or another folder"
+            )
+    for source, value in wanted["fingerprints"].items():
+        if held["fingerprints"].get(source) != value:
+            raise ConfigError(
+                f"--output_dir {folder} holds an evaluation of {source} as it was then, and its files have changed since; give "
+                "another folder"
+            )
+
+
+def _fingerprints(parts: Sequence[Part]) -> dict[str, Any]:
+    """What tells whether a data set or a model folder is still the same: checksums of problems, sizes and times of files."""
+    prints: dict[str, Any] = {}
+    for part in parts:
+        prints[part.data_name] = zlib.crc32(repr(part.problems).encode())
+        files = sorted(path for path in Path(part.model).glob("*") if path.is_file())
+        prints[part.model] = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return prints
+
+
+def _is_data_file(source: str) -> bool:
+    return PurePath(source).suffix in {".json", ".jsonl"}
+
+
+def _safe(path: PurePath, depth: int) -> str:
+    return re.sub(r"[^\w.-]+", "-", "-".join(path.parts[-depth:])).strip("-.") or "part"
