@@ -4,6 +4,7 @@ What grows with a run is bounded: histograms and trajectories come every SHOW_ST
 MAX_TEXT. Left out on purpose: pictures, the model's graph, and programs of every step, which `samples.jsonl` holds.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,7 +73,7 @@ class Board:
         if not is_shown(step):
             return
         for name in parts[0]:
-            values = [value for part in parts for value in part[name]]
+            values = [value for part in parts for value in part[name] if math.isfinite(value)]
             if name.startswith(("advantage/", "length/")) and values:
                 self._writer.add_histogram(name.replace("/", "_histogram/", 1), np.array(values), step, bins=BINS)
 

@@ -8,10 +8,11 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean
 from types import TracebackType
 from typing import IO, Any
 
+import numpy as np
 import torch
 
 from rl.advantages import group_axis
@@ -198,9 +199,10 @@ def merge(parts: list[dict[str, list[float]]]) -> dict[str, float]:
         elif name == "clip/ratio":
             metrics["clip/ratio_mean"], metrics["clip/ratio_max"] = fmean(numbers), max(numbers)
         elif group == "advantage":
-            statistics = {"mean": fmean, "std": pstdev, "min": min, "max": max}
-            metrics |= {f"advantage/{of}_{what}": float(statistic(numbers)) for of, statistic in statistics.items()}
-            metrics[f"advantage/abs_{what}"] = fmean(map(abs, numbers))
+            array = np.array(numbers)
+            statistics = {"mean": array.mean(), "std": array.std(), "min": array.min(), "max": array.max()}
+            metrics |= {f"advantage/{of}_{what}": float(value) for of, value in statistics.items()}
+            metrics[f"advantage/abs_{what}"] = float(np.abs(array).mean())
         else:
             metrics[name] = fmean(numbers)
     return metrics

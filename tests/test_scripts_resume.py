@@ -1,9 +1,11 @@
 """Runs that are killed, stopped and gone on with, as a user does it: the weights at the end are those of a run that was not."""
 
 import json
+import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, cocos_flags, metrics_of, run_script, torchrun
+from safetensors.torch import load_file, save_file
 
 from rl.checkpoint import what_is_wrong
 
@@ -258,3 +262,29 @@ def test_a_full_disk_stops_the_run_and_the_last_checkpoint_stands(boosted, files
     run_script(*flags_of(boosted, files, saved, max_steps=2, save_steps=1, resume_from_checkpoint="auto"))
     assert what_is_wrong(saved / "checkpoint-2") is None
     assert not list(saved.glob(".checkpoint-*.partial"))
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_kl_that_is_not_finite_skips_steps_and_then_ends_the_run(boosted, files, tmp_path, num_processes):
+    """The reference has a weight that is no number; the policy stays as it was."""
+    reference = tmp_path / "reference"
+    shutil.copytree(boosted / "checkpoint-30", reference)
+    weights = load_file(reference / "model.safetensors")
+    weights["model.norm.weight"][0] = math.nan
+    save_file(weights, reference / "model.safetensors", {"format": "pt"})
+    flags = {"ref_model_name_or_path": reference, "max_skipped_steps": 1, "save_steps": 1, "max_steps": 6, "kl_target": 0.1}
+    args = flags_of(boosted, files, tmp_path / "run", **flags)
+    done = launch(num_processes, *args, check=False)
+    assert done.returncode == (3 if num_processes == 1 else 1), done.stderr[-3000:]  # torchrun has a code of its own
+    assert "step 1 was skipped, its loss is not finite: problem" in done.stderr
+    assert "2 steps in a row were skipped, --max_skipped_steps is 1" in done.stderr
+    lines = metrics_of(tmp_path / "run")
+    assert [line["step"] for line in lines] == [1, 2]
+    assert lines[0]["kl/mean"] is None
+    assert lines[0]["train/skipped"] == 1
+    dumped = [path.read_text().splitlines() for path in (tmp_path / "run").glob("not-finite-2-rank-*.jsonl")]
+    assert len(dumped) == num_processes
+    assert sum(map(len, dumped)) > 0
+    checkpoint = load_file(tmp_path / "run/checkpoint-1/model.safetensors")
+    before = load_file(boosted / "checkpoint-30/model.safetensors")
+    assert all(torch.equal(tensor, checkpoint[name]) for name, tensor in before.items())
