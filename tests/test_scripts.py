@@ -110,7 +110,7 @@ def test_a_checkpoint_loads_and_is_evaluated(one_process_run, files, tmp_path):
     summary = json.loads((tmp_path / "eval" / "summary.json").read_text())
     assert summary["num_problems"] == 5
     for name in ("accuracy@1", "accuracy@3", "delta@3", "incorrect_to_correct@2", "correct_to_incorrect@3"):
-        assert summary[name].keys() == {"value", "low", "high"}
+        assert summary[name].keys() >= {"value", "low", "high"}
     assert len((tmp_path / "eval" / "samples.jsonl").read_text().splitlines()) == 5
     assert "Accuracy@t3" in done.stdout
 
