@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data.problem import read_problems
+from data.problem import hide_tests, read_problems
 from launch.processes import Processes, start_processes, stop_processes
 from rl.config import EvaluateConfig
 from rl.evaluation.parts import Part, check_folder, claim_folder, parts_of
@@ -36,7 +36,7 @@ def main() -> None:
     with ExitStack() as pools:
         with exit_on_bad_input():
             config = parse_flags(EvaluateConfig, sys.argv[1:], __doc__)
-            problem_sets = [read_problems(source, "test") for source in config.test_data]
+            problem_sets = [hide_tests(read_problems(source, "test"), config.hidden_tests) for source in config.test_data]
             parts = parts_of(config, [problems[: config.max_problems or len(problems)] for problems in problem_sets])
             wanted = check_folder(config, parts)
             processes = start_processes(config.local_rank)

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data.boost import read_pairs
 from data.order import ShuffledOrder
-from data.problem import Problem, read_problems
+from data.problem import Problem, hide_tests, read_problems
 from launch.processes import Processes, StopRequest, start_processes, stop_processes
 from launch.zero import SamplingWeights, ZeroConfigError, build_engine, load_zero_config, zero_stage
 from rl.boosting import EncodedPair, boost_rows, encode_pairs
@@ -39,6 +39,7 @@ def main() -> None:
         config = parse_flags(BoostConfig, sys.argv[1:], __doc__)
         pairs = read_pairs(config.train_data)
         eval_problems = read_problems(config.eval_data, "validation") if config.eval_data else []
+        eval_problems = hide_tests(eval_problems, config.hidden_tests)
         processes = start_processes(config.local_rank, config.collective_timeout_s)
         start_logging(processes.is_main)
         config.check_world(processes.world_size)

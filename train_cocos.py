@@ -16,7 +16,7 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.order import ShuffledOrder
-from data.problem import Problem, read_problems
+from data.problem import Problem, hide_tests, read_problems
 from launch.processes import Processes, StopRequest, start_processes, stop_processes
 from launch.zero import SamplingWeights, ZeroConfigError, build_engine, build_reference, load_zero_config, zero_stage
 from rl.advantages import tree_advantages
@@ -50,8 +50,9 @@ logger = logging.getLogger("train_cocos")
 def main() -> None:
     with exit_on_bad_input(ZeroConfigError):
         config = parse_flags(CocosConfig, sys.argv[1:], __doc__)
-        problems = read_problems(config.train_data)
+        problems = hide_tests(read_problems(config.train_data), config.hidden_tests)
         eval_problems = read_problems(config.eval_data, "validation") if config.eval_data else []
+        eval_problems = hide_tests(eval_problems, config.hidden_tests)
         processes = start_processes(config.local_rank, config.collective_timeout_s)
         start_logging(processes.is_main)
         config.check_world(processes.world_size)

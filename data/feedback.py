@@ -1,7 +1,8 @@
 """What a correction's prompt says about the tests of the attempt before it.
 
 Nothing of a hidden test ever shows: a feedback is made of the results of the tests that the prompt holds anyway, and a program
-that passes those is told so whatever the others say. The text of an exception is the program's own, so it is a model's
+that passes those is told so whatever the others say. Hidden tests come last, so that none of them has run before a shown one
+in the program's process. The text of an exception is the program's own, so it is a model's
 output: it comes in one line of bounded ASCII, without anything that a prompt format or a tokenizer takes for a marker.
 The sandbox says that a value was wrong, not which value it was; the expected one stands in the test.
 """
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from data.problem import Problem
-from data.prompts import BEGIN, CORRECT, DONE, shown_tests
+from data.prompts import BEGIN, CORRECT, DONE
 from sandbox.verdict import TestResult, Verdict
 
 Feedback = Literal["none", "verdict", "failing_test", "traceback"]
@@ -48,7 +49,7 @@ def feedback_text(kind: Feedback, problem: Problem, verdict: Verdict, markers: S
     if kind == "verdict":
         return NOT_PASSED
     test, result = failing
-    says_error = kind == "traceback" and result.status == "error" and not follows_hidden(problem, test)
+    says_error = kind == "traceback" and result.status == "error"
     return describe(test, REASONS[result.status], clean(result.error, (*FORBIDDEN, *markers)) if says_error else "")
 
 
@@ -61,12 +62,7 @@ def describe(test: str, reason: str, error: str = "") -> str:
 def shown_results(problem: Problem, verdict: Verdict) -> list[tuple[str, TestResult]]:
     """The shown tests that were run, in order, each with its result."""
     results = dict(zip(problem.test_list, verdict.tests))
-    return [(test, results[test]) for test in shown_tests(problem) if test in results]
-
-
-def follows_hidden(problem: Problem, test: str) -> bool:
-    """Whether a hidden test ran before: a program could carry its arguments into the exception that it raises here."""
-    return not set(problem.test_list[: problem.test_list.index(test)]) <= set(shown_tests(problem))
+    return [(test, results[test]) for test in problem.shown_tests if test in results]
 
 
 def clean(text: str, markers: Sequence[str]) -> str:

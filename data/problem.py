@@ -1,13 +1,13 @@
 """Read programming problems in MBPP format from a local file or a hub data set.
 
-A row holds at least `text` (the task) and `test_list` (assert statements). `code` (a reference solution), `task_id`
-and `test_setup_code` are optional. Every fault is reported with the file and line it stands on, before anything
-expensive starts. Deliberately left out: other benchmarks' formats.
+A row holds at least `text` (the task) and `test_list` (assert statements). `code` (a reference solution), `task_id`,
+`test_setup_code` and `num_hidden` are optional. Every fault is reported with the file and line it stands on, before anything
+expensive starts. Other benchmarks' rows become this format by `python -m data.prepare`.
 """
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,36 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One task: what the model reads and what its programs are judged by."""
+    """One task: what the model reads and what its programs are judged by.
+
+    The last `num_hidden` tests are judged by and not shown.
+    """
 
     problem_id: str
     text: str
     code: str
     test_list: tuple[str, ...]
     test_setup_code: str = ""
+    num_hidden: int = 0
+
+    @property
+    def shown_tests(self) -> tuple[str, ...]:
+        """The tests that a prompt, and a feedback, may show."""
+        return self.test_list[: len(self.test_list) - self.num_hidden]
+
+
+def hide_tests(problems: list[Problem], num_hidden: int) -> list[Problem]:
+    """The same problems with at least `num_hidden` tests hidden, the last ones; one test at least stays shown."""
+    return [replace(p, num_hidden=min(max(p.num_hidden, num_hidden), len(p.test_list) - 1)) for p in problems]
 
 
 def read_problems(source: str, default_split: str = "train") -> list[Problem]:
-    """Problems of a `.json`/`.jsonl` file, or of a hub data set given as `name`, `name:split` or `name:config:split`.
+    """Problems of a `.json`, `.jsonl` or `.parquet` file, or of a hub data set: `name`, `name:split` or `name:config:split`,
+    with `name@revision` in place of the name to pin a commit or tag.
 
     Raises: DataError for a missing file, a malformed line, a missing or empty field, or a repeated id.
     """
-    rows = _file_rows(Path(source)) if _is_file_like(source) else _hub_rows(source, default_split)
+    rows = source_rows(source, default_split)
     problems: list[Problem] = []
     places: dict[str, str] = {}
     for place, row in rows:
@@ -46,6 +61,11 @@ def read_problems(source: str, default_split: str = "train") -> list[Problem]:
     if not problems:
         raise DataError(f"{source}: no rows; a data set needs at least one problem")
     return problems
+
+
+def source_rows(source: str, default_split: str = "train") -> Iterable[tuple[str, Any]]:
+    """(place, decoded row) of a file or hub data set, as `read_problems` names them. Raises: DataError."""
+    return _file_rows(Path(source)) if is_file_like(source) else _hub_rows(source, default_split)
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
@@ -76,13 +96,27 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         yield f"{path}[{index}]", row
 
 
-def _is_file_like(source: str) -> bool:
+def is_file_like(source: str) -> bool:
     path = Path(source)
-    return path.exists() or path.suffix in {".json", ".jsonl"} or source.startswith((".", "/", "~"))
+    return path.exists() or path.suffix in {".json", ".jsonl", ".parquet"} or source.startswith((".", "/", "~"))
 
 
 def _file_rows(path: Path) -> Iterable[tuple[str, Any]]:
-    return read_rows(path.expanduser())
+    path = path.expanduser()
+    return _parquet_rows(path) if path.suffix == ".parquet" else read_rows(path)
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    import datasets
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        rows = datasets.load_dataset("parquet", data_files=str(path), split="train")
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"{path}: not a parquet file that can be read ({str(error).splitlines()[0]})") from None
+    for index, row in enumerate(rows):
+        yield f"{path}[{index}]", row
 
 
 def _hub_rows(source: str, default_split: str) -> Iterator[tuple[str, Any]]:
@@ -90,10 +124,11 @@ def _hub_rows(source: str, default_split: str) -> Iterator[tuple[str, Any]]:
     import datasets
 
     name, *rest = source.split(":")
+    name, _, revision = name.partition("@")
     split = rest[-1] if rest else default_split
     config = rest[0] if len(rest) > 1 else None
     try:
-        rows = datasets.load_dataset(name, config, split=split)
+        rows = datasets.load_dataset(name, config, split=split, revision=revision or None)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"{source}: neither a file here nor a hub data set that can be loaded ({type(error).__name__}: "
@@ -118,12 +153,16 @@ def _problem(row: Any, place: str, default_id: str) -> Problem:
     for name in ("code", "test_setup_code"):
         if not isinstance(row.get(name) or "", str):
             raise DataError(f"{place}: field {name!r} must be a string; it holds {row[name]!r}")
+    hidden = row.get("num_hidden") or 0
+    if type(hidden) is not int or not 0 <= hidden < len(tests):
+        raise DataError(f"{place}: field 'num_hidden' must lie between 0 and the number of tests less one; it holds {hidden!r}")
     return Problem(
         problem_id=str(row.get("task_id", default_id)),
         text=text,
         code=_unix_lines(row.get("code") or ""),
         test_list=tuple(_unix_lines(test) for test in tests),
         test_setup_code=_unix_lines(row.get("test_setup_code") or ""),
+        num_hidden=hidden,
     )
 
 

@@ -72,13 +72,8 @@ class Template:
 
 def fill_task(text: str, problem: Problem) -> str:
     """`text` with the problem's own for `{task}` and `{tests}`, in one go: a task may speak of braces."""
-    values = {"{task}": problem.text, "{tests}": "\n".join(shown_tests(problem)).strip()}
+    values = {"{task}": problem.text, "{tests}": "\n".join(problem.shown_tests).strip()}
     return re.sub(r"\{task\}|\{tests\}", lambda match: values[match.group()], text)
-
-
-def shown_tests(problem: Problem) -> tuple[str, ...]:
-    """The tests that a prompt, and a feedback, may show."""
-    return getattr(problem, "shown_tests", problem.test_list)
 
 
 MARKERS = Template(

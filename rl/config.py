@@ -60,6 +60,11 @@ class RolloutFlags:
     test_timeout_s: float = flag(2.0, "CPU seconds that one test may take.")
     sandbox_memory_mb: int = flag(512, "Address space of one program, in MB.")
     allow_unsafe_sandbox: bool = flag(False, "Run even where the kernel offers no seccomp filter. Dangerous.")
+    hidden_tests: int = flag(
+        0,
+        "Tests of each problem that programs are judged by and prompts don't show: its last ones, one test stays. 0, as "
+        "published, shows all, so that a model could learn to hard-code them.",
+    )
     fewshot_data: str | None = flag(None, "Solved problems shown before turn 1, in MBPP format.")
     prompt_format: PromptFormat = flag(
         "markers", "markers: [BEGIN] code [DONE], as published. chat: the tokenizer's chat template, the code in a fence."
@@ -79,6 +84,7 @@ class RolloutFlags:
         super().check()
         at_least(1, max_new_tokens=self.max_new_tokens, sandbox_workers=self.sandbox_workers)
         at_least(64, sandbox_memory_mb=self.sandbox_memory_mb)
+        at_least(0, hidden_tests=self.hidden_tests)
         positive(test_timeout_s=self.test_timeout_s)
         if self.prompt_format == "chat" and self.prompt_template:
             raise ConfigError(

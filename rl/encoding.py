@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data.feedback import MAX_ERROR_CHARS, MAX_TEST_CHARS, NOT_PASSED, REASONS, Feedback, describe, feedback_text
 from data.problem import DataError, Problem
-from data.prompts import MARKERS, Template, shown_tests
+from data.prompts import MARKERS, Template
 from rl.chat import ChatFormat
 from rl.completion import StopCondition, decode, encode
 from rl.config import History, RolloutFlags
@@ -90,7 +90,7 @@ class PromptEncoder:
         tail = self.template.closing + self.template.correction_suffix(bool(self._fewshot), longest)
         num_tokens = len(encode(self.tokenizer, tail))
         if self.feedback in ("failing_test", "traceback"):
-            tests = sorted({test[:MAX_TEST_CHARS] for problem in problems for test in shown_tests(problem)})
+            tests = sorted({test[:MAX_TEST_CHARS] for problem in problems for test in problem.shown_tests})
             num_tokens += max(map(len, self.tokenizer(tests)["input_ids"])) if tests else 0
             # An ASCII character is one token at most.
             num_tokens += SEAM_TOKENS + (MAX_ERROR_CHARS if self.feedback == "traceback" else 0)

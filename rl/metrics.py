@@ -161,6 +161,8 @@ def rollout_counts(rollout: Rollout, form: RewardForm) -> dict[str, list[float]]
         values[f"entropy/turn{turn}"] = [-logprob for a in attempts for logprob in a.sampling_logprobs]
         for reason in ("stop", "eos", "length"):
             values[f"finish/{reason}_turn{turn}"] = [float(a.finish_reason == reason) for a in attempts]
+        hiding = [a for a in judged if a.problem.num_hidden]
+        values[f"accuracy/shown_only_turn{turn}"] = [float(a.passes_shown_only) for a in hiding]
         if turn > 1:
             pairs = [a for a in judged if a.parent.has_verdict]
             values[f"transition/incorrect_to_correct{turn}"] = [float(a.is_correct and not a.parent.is_correct) for a in pairs]

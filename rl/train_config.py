@@ -153,7 +153,7 @@ class BoostConfig(RolloutFlags, TrainFlags):
         if self.stop_at_accuracy and not self.eval_steps:
             raise ConfigError("--stop_at_accuracy needs --eval_data and --eval_steps, which tell the accuracy during training")
 
-        for name in ("fewshot_data", "prompt_template", "system_prompt"):
+        for name in ("fewshot_data", "prompt_template", "system_prompt", "hidden_tests"):
             if getattr(self, name) and not self.eval_data:
                 raise ConfigError(
                     f"--{name} is {getattr(self, name)!r}: pairs bring their own prompts, and without --eval_data there are no "

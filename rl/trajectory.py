@@ -46,6 +46,12 @@ class Attempt:
         return self.verdict.status == "passed"
 
     @property
+    def passes_shown_only(self) -> bool:
+        """All tests that its prompt shows, and not a hidden one."""
+        shown = self.verdict.tests[: len(self.problem.shown_tests)]
+        return all(test.status == "passed" for test in shown) and not self.is_correct
+
+    @property
     def is_unchanged(self) -> bool:
         """Whether a correction repeats its parent's program, white space at the ends aside."""
         return self.parent is not None and self.code.strip() == self.parent.code.strip()
@@ -96,4 +102,5 @@ def _record(last: Attempt) -> dict[str, Any]:
         }
         for attempt in path
     ]
-    return {"problem_id": last.problem.problem_id, "text": last.problem.text, "turns": turns}
+    hidden = {"num_hidden": last.problem.num_hidden} if last.problem.num_hidden else {}
+    return {"problem_id": last.problem.problem_id, "text": last.problem.text, **hidden, "turns": turns}

@@ -1,22 +1,12 @@
 """What a correction is told, letter by letter, and what it must never be told."""
 
-from dataclasses import dataclass
-
 import pytest
 
 from data.feedback import MAX_ERROR_CHARS, clean, feedback_text
-from data.problem import Problem
+from data.problem import Problem, hide_tests
 from sandbox.verdict import TestResult, infra_verdict, verdict_of
 
 PROBLEM = Problem("1", "Add.", "", ("assert f(1) == 1", "assert f(2) == 2", "assert f(3) == 3"))
-
-
-@dataclass(frozen=True)
-class PartlyShown:
-    """A problem whose last test is hidden."""
-
-    shown_tests: tuple[str, ...] = PROBLEM.test_list[:2]
-    test_list: tuple[str, ...] = PROBLEM.test_list
 
 
 def verdict(*statuses, error=""):
@@ -70,19 +60,10 @@ def test_a_missing_verdict_says_nothing(kind):
 
 @pytest.mark.parametrize("kind", ["verdict", "failing_test", "traceback"])
 def test_hidden_tests_never_show(kind):
-    problem = PartlyShown()
+    (problem,) = hide_tests([PROBLEM], 1)
     wrong_in_hidden = feedback_text(kind, problem, verdict("passed", "passed", "error", error="got 3"))
     assert wrong_in_hidden == feedback_text(kind, problem, verdict("passed", "passed", "passed"))
     assert "f(3)" not in feedback_text(kind, problem, verdict("passed", "error", "error", error="no"))
-    assert feedback_text(kind, PartlyShown(shown_tests=()), verdict("failed", "failed", "failed")) == ""
-
-
-def test_an_exception_after_a_hidden_test_is_not_quoted():
-    """One process runs all tests: what a program was called with in a hidden one may stand in what it raises later."""
-    problem = PartlyShown(shown_tests=PROBLEM.test_list[1:])
-    told = feedback_text("traceback", problem, verdict("passed", "error", "passed", error="called with 1"))
-    assert told == feedback_text("failing_test", problem, verdict("passed", "error", "passed"))
-    assert "called with 1" in feedback_text("traceback", PROBLEM, verdict("passed", "error", "passed", error="called with 1"))
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,10 @@ def summarize(records: Sequence[Record], ks: Sequence[int] | None = None) -> dic
 
     `accuracy@t`; from turn 2 also `delta@t` (against turn 1, with McNemar's p-value where there is one sample a problem),
     against the turn before and as shares of all problems `incorrect_to_correct@t`, `correct_to_incorrect@t`, `better@t` and
-    `worse@t` (by tests passed) and `unchanged@t`, and the mean `edit_distance@t`. With several samples `pass@k_turnt` for
-    every k of `ks`, or the usual ones up to the number of samples. `finish@t` and `verdicts@t` are shares of all
-    trajectories, `tokens@t` their mean length.
+    `worse@t` (by tests passed) and `unchanged@t`, and the mean `edit_distance@t`. With hidden tests `shown_only@t`: all shown
+    tests passed and a hidden one not, as by a program that writes the shown answers down. With several samples
+    `pass@k_turnt` for every k of `ks`, or the usual ones up to the number of samples. `finish@t` and `verdicts@t` are
+    shares of all trajectories, `tokens@t` their mean length.
     """
     judged = [r for r in records if all(turn["status"] != "infra_error" for turn in r["turns"])]
     problems: dict[str, list[int]] = {}
@@ -79,6 +80,9 @@ def _rates(judged: Sequence[Record]) -> dict[str, np.ndarray]:
     passed = np.array([[turn.get("passed", int(turn["status"] == "passed")) for turn in r["turns"]] for r in judged])  # (S, T)
     codes = [[turn["code"].strip() for turn in r["turns"]] for r in judged]
     rates = {"accuracy@1": correct[:, 0]}
+    if any(r.get("num_hidden") for r in judged):
+        passes_shown = np.array([[_passes_shown(r, turn) for turn in r["turns"]] for r in judged])  # (S, T)
+        rates |= {f"shown_only@{t + 1}": passes_shown[:, t] & ~correct[:, t] for t in range(correct.shape[1])}
     for t in range(1, correct.shape[1]):
         before, after = correct[:, t - 1], correct[:, t]
         rates |= {
@@ -91,6 +95,11 @@ def _rates(judged: Sequence[Record]) -> dict[str, np.ndarray]:
             f"edit_distance@{t + 1}": np.array([edit_distance(c[t - 1], c[t]) for c in codes]),
         }
     return rates
+
+
+def _passes_shown(record: Record, turn: dict[str, Any]) -> bool:
+    tests = turn["tests"][: len(turn["tests"]) - record.get("num_hidden", 0)]
+    return all(test["status"] == "passed" for test in tests)
 
 
 def _deltas(rates: dict[str, np.ndarray], groups: list[list[int]], num_samples: int) -> dict[str, dict[str, float]]:

@@ -28,6 +28,8 @@ def details(summary: Summary, num_turns: int) -> str:
     cells = [["", *[f"turn {t}" for t in turns]]]
     ks = sorted({int(key.split("@")[1].split("_")[0]) for key in summary if key.startswith("pass@")})
     rates = {f"pass@{k}": f"pass@{k}_turn" for k in ks}
+    if any(key.startswith("shown_only@") for key in summary):
+        rates["shown tests only"] = "shown_only@"
     rates |= {"more tests passed": "better@", "fewer tests passed": "worse@", "unchanged": "unchanged@"}
     for label, key in rates.items():
         cells.append([label, *[percent(summary.get(f"{key}{t}")) for t in turns]])

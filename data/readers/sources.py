@@ -1,0 +1,28 @@
+"""Which reader takes a row. A reader is a function of one row; it raises Unusable with the reason where it can't use it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from data.problem import Problem
+from data.readers.evalplus import read_evalplus
+from data.readers.functions import read_functions
+from data.readers.humaneval import read_humaneval
+from data.readers.kodcode import read_kodcode
+from data.readers.mbpp import read_mbpp
+from data.readers.odex import read_odex
+from data.readers.row import Row
+
+READERS: dict[str, Callable[[Row], Problem]] = {
+    "mbpp": read_mbpp,
+    "humaneval": read_humaneval,
+    "evalplus": read_evalplus,
+    "kodcode": read_kodcode,
+    "odex": read_odex,
+    "apps": read_functions,
+}
+
+
+def convert(source: str, values: Any, fields: Mapping[str, str]) -> Problem:
+    """The problem of one row. `fields` maps the reader's names to the row's own. Raises: Unusable."""
+    row = Row.of(values, fields)
+    return READERS[source](row)

@@ -1,0 +1,247 @@
+"""Rows of every benchmark as problems, by hand-made rows of their shapes, and rows that can't be used, with the reason."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data.readers.kodcode import pytest_tests
+from data.readers.row import Unusable
+from data.readers.sources import convert
+from data.readers.testing import check_tests
+from sandbox.pool import SandboxPool
+from sandbox.suite import compile_suite, defined_names
+
+CHECK = """METADATA = {'a': 1}
+
+
+def check(candidate):
+    assert candidate(1) == 2
+    assert True, 'always'
+    assert candidate(2) == 3
+"""
+HUMANEVAL = {
+    "task_id": "HumanEval/7",
+    "prompt": 'from typing import List\n\n\ndef helper(x: int):\n    return x\n\n\ndef f(x: int) -> int:\n    """Add one."""\n',
+    "canonical_solution": "    return helper(x) + 1\n",
+    "test": CHECK,
+    "entry_point": "f",
+}
+ODEX = {
+    "task_id": 7,
+    "intent": "add one to `x`",
+    "prompt": "def f_7(x):\n\treturn ",
+    "suffix": "",
+    "canonical_solution": "x + 1",
+    "test_start": "\ndef check(candidate):",
+    "test": ["\n    assert candidate(1) == 2\n", "\n    assert candidate(2) == 3\n"],
+    "entry_point": "f_7",
+    "library": [],
+}
+KODCODE = {
+    "question_id": "k1",
+    "question": "Add one.",
+    "solution": "def f(x):\n    return x + 1",
+    "test": "from solution import f\n\ndef test_a():\n    assert f(1) == 2\n    assert f(2) == 3\n",
+}
+APPS = {
+    "problem_id": 3,
+    "question": "Add.",
+    "solutions": '["def add(a, b):\\r\\n    return a + b"]',
+    "input_output": json.dumps({"fn_name": "add", "inputs": [[1, 2], ["a", "b"]], "outputs": [3, "ab"]}),
+}
+
+
+def test_mbpp_in_both_its_forms_and_under_other_names():
+    full = {"task_id": 1, "text": "Add.", "code": "def f():\r\n    pass", "test_list": ["assert f() is None"]}
+    assert convert("mbpp", full, {}).code == "def f():\n    pass"
+    sanitized = {"task_id": 2, "prompt": "Add.", "code": "x = 1", "test_list": ["assert x"], "test_imports": ["import math"]}
+    assert convert("mbpp", sanitized, {}).test_setup_code == "import math"
+    other = {"q": "Add.", "sol": "x = 1", "asserts": ["assert x"]}
+    problem = convert("mbpp", other, {"text": "q", "code": "sol", "test_list": "asserts"})
+    assert (problem.text, problem.code, problem.test_list, problem.problem_id) == ("Add.", "x = 1", ("assert x",), "")
+
+
+def test_humaneval_splits_its_asserts_and_keeps_what_the_prompt_has():
+    problem = convert("humaneval", HUMANEVAL, {})
+    assert problem.test_list == ("assert f(1) == 2", "assert f(2) == 3")
+    assert problem.shown_tests == ("assert f(1) == 2",)
+    assert problem.test_setup_code == "from typing import List\ndef helper(x: int):\n    return x"
+    assert problem.code == (HUMANEVAL["prompt"] + HUMANEVAL["canonical_solution"]).strip("\n")
+    assert problem.text.startswith("Complete this function, and write it whole:\n\nfrom typing import List")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "for x in range(3):\n        assert candidate(x) == x + 1",
+        "y = candidate(1)\n    assert y == 2",
+        "assert (y := candidate(1)) == 2\n    assert y == 2",
+        "assert abs(candidate(1) - METADATA['a'] - 1) < 1e-6",
+    ],
+)
+def test_what_can_not_stand_alone_stays_whole(body):
+    tests, setup = check_tests(f"import math\nMETADATA = {{'a': 1}}\ndef check(candidate):\n    {body}\n", "f")
+    assert len(tests) == 1
+    assert tests[0].endswith("check(f)")
+    assert ("METADATA" in tests[0]) == ("METADATA" in body)
+    with SandboxPool(1) as pool:
+        suite = compile_suite(tests, setup)
+        statuses = [pool.submit(f"def f(x):\n    return x + {n}", suite).result().status for n in (1, 2)]
+    assert statuses == ["passed", "failed"]
+
+
+def test_odex_pieces_are_apart_unless_one_needs_another():
+    problem = convert("odex", ODEX, {})
+    assert problem.test_list == ("assert f_7(1) == 2", "assert f_7(2) == 3")
+    assert problem.text == "add one to `x` Write it as a function that begins with `def f_7(x):`."
+    assert problem.code == "def f_7(x):\n\treturn x + 1"
+    together = {**ODEX, "test": ["\n    y = 1\n    assert candidate(y) == 2\n", "\n    assert candidate(y + 1) == 3\n"]}
+    assert len(convert("odex", together, {}).test_list) == 1
+
+
+def test_kodcode_functions_cases_fixtures_and_classes():
+    assert convert("kodcode", KODCODE, {}).test_list == ("assert f(1) == 2", "assert f(2) == 3")
+    code = """
+import pytest
+import math
+from solution import f
+
+LIMIT = 3
+
+@pytest.fixture
+def base():
+    return 10
+
+@pytest.fixture
+def more(base):
+    return base + 1
+
+@pytest.mark.parametrize("a, b", [(1, 2), (2, 3)])
+def test_cases(a, b):
+    assert f(a) == b
+
+def test_fixture(more):
+    assert f(more) == 12
+
+def test_raises():
+    with pytest.raises(TypeError):
+        f("a")
+
+class TestMore:
+    def setup_method(self):
+        self.x = 5
+
+    def test_method(self):
+        assert f(self.x) == 6 < math.inf
+        assert f(LIMIT) == 4
+
+if __name__ == "__main__":
+    pytest.main()
+"""
+    tests, setup = pytest_tests(code)
+    assert len(tests) == 5
+    assert setup == "import math"
+    suite = compile_suite(tests, setup, defined_names("def f(x): pass"))
+    with SandboxPool(1) as pool:
+        right = pool.submit("def f(x):\n    return x + 1", suite).result()
+        wrong = pool.submit("def f(x):\n    return x + 1 if x < 3 else 0", suite).result()
+    assert [test.status for test in right.tests] == ["passed"] * 5
+    assert [test.status == "passed" for test in wrong.tests] == [True, True, False, True, False]
+
+
+def test_calls_of_functions():
+    problem = convert("apps", APPS, {})
+    assert problem.test_list == ("assert add(1, 2) == 3", "assert add('a', 'b') == 'ab'")
+    assert problem.code == "def add(a, b):\n    return a + b"
+    cases = [{"input": '[1, 2]\n"x"', "output": "true", "testtype": "functional"}]
+    row = {
+        "question_id": "q",
+        "question_content": "Find.",
+        "metadata": '{"func_name": "has"}',
+        "public_test_cases": json.dumps(cases),
+    }
+    assert convert("apps", row, {}).test_list == ("assert has([1, 2], 'x') == True",)
+
+
+def test_evalplus_hides_the_long_test():
+    row = {"task_id": "Mbpp/2", "prompt": "Add.", "code": "x = 1", "test_list": ["assert x == 1"], "test": "assert x < 2\n"}
+    problem = convert("evalplus", row, {})
+    assert problem.test_list == ("assert x == 1", "assert x < 2")
+    assert problem.shown_tests == ("assert x == 1",)
+    assert convert("evalplus", HUMANEVAL, {}) == convert("humaneval", HUMANEVAL, {})
+
+
+def without(row, name):
+    return {key: value for key, value in row.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "reason"),
+    [
+        ("mbpp", [1, 2], "a row must be a JSON object, this is list"),
+        ("mbpp", {}, "it has no field 'text' or 'prompt'"),
+        ("mbpp", {"text": " ", "test_list": ["assert x"]}, "field 'text' must be a non-empty string; it holds ' '"),
+        ("mbpp", {"text": "a", "test_list": []}, "field 'test_list' must be a non-empty list of strings"),
+        ("mbpp", {"text": "a", "test_list": "assert x["}, ""),
+        ("mbpp", {"text": "a", "test_list": ["assert x", 3]}, r"test_list\[1\] must be a non-empty string; it holds 3"),
+        ("mbpp", {"text": "a", "test_list": ["assert x"], "code": 3}, "field 'code' must be a non-empty string; it holds 3"),
+        ("mbpp", {"text": "a", "test_list": ["assert x"], "task_id": [1]}, "field 'task_id' must be a string or a number"),
+        ("humaneval", without(HUMANEVAL, "entry_point"), "it has no field 'entry_point'"),
+        ("humaneval", {**HUMANEVAL, "entry_point": "g"}, "its prompt does not define the entry point g"),
+        ("humaneval", {**HUMANEVAL, "prompt": "def f(:"}, "the prompt is not valid Python"),
+        ("humaneval", {**HUMANEVAL, "test": "def check(candidate:"}, "the test code is not valid Python"),
+        ("humaneval", {**HUMANEVAL, "test": "assert f(1) == 2"}, "does not define one function check"),
+        ("odex", {**ODEX, "entry_point": "g"}, "its prompt does not define the entry point g"),
+        ("odex", {**ODEX, "canonical_solution": "__import__('os') or (lambda: 1"}, "is not valid Python"),
+        ("odex", {**ODEX, "prompt": "import pandas as pd\ndef f_7(x):\n\treturn "}, "it needs the package pandas"),
+        ("kodcode", {**KODCODE, "test": "x = 1"}, "no function test_"),
+        ("kodcode", {**KODCODE, "test": "def test_a(tmp_path): pass"}, "pytest's own fixture tmp_path"),
+        ("kodcode", {**KODCODE, "test": "def test_a(base): pass"}, "a fixture that is not there base"),
+        (
+            "kodcode",
+            {**KODCODE, "test": "@pytest.mark.skip\ndef test_a():\n    assert f(1)"},
+            "its decorator pytest.mark.skip needs",
+        ),
+        (
+            "kodcode",
+            {**KODCODE, "test": "@pytest.mark.parametrize('a', range(3))\ndef test_a(a):\n    assert f(a)"},
+            "are no list",
+        ),
+        (
+            "kodcode",
+            {**KODCODE, "test": "@pytest.fixture\ndef b():\n    yield 1\n\ndef test_a(b):\n    assert f(b)"},
+            "its fixture b cleans up or has options",
+        ),
+        ("kodcode", {**KODCODE, "test": "class TestA(Base):\n    def test_a(self):\n        assert f(1)"}, "has a base class"),
+        ("apps", {**APPS, "input_output": '{"inputs": ["1"], "outputs": ["2"]}'}, "its tests feed standard input"),
+        ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),
+        ("apps", {**APPS, "input_output": "{"}, "field 'input_output' is not JSON"),
+    ],
+)
+def test_rows_that_can_not_be_used_say_why(source, row, reason):
+    if not reason:  # a string in place of a list is taken as one test
+        assert convert(source, row, {}).test_list == ("assert x[",)
+        return
+    with pytest.raises(Unusable, match=reason):
+        convert(source, row, {})
+
+
+def test_a_field_map_must_be_of_the_row():
+    with pytest.raises(Unusable, match="no field 'q', which the field map gives for 'text'"):
+        convert("mbpp", {"text": "a"}, {"text": "q"})
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
+@pytest.mark.parametrize(
+    ("source", "name"), [("humaneval", "humaneval_sample"), ("odex", "odex_sample"), ("kodcode", "kodcode_demo_sample")]
+)
+def test_real_rows_convert_and_their_references_pass(source, name):
+    rows = [json.loads(line) for line in (SHARED / f"{name}.jsonl").read_text().splitlines()]
+    problems = [convert(source, row, {}) for row in rows]
+    programs = [(p.code, compile_suite(p.test_list, p.test_setup_code, defined_names(p.code))) for p in problems]
+    with SandboxPool(2) as pool:
+        assert all(verdict.all_passed for verdict in pool.grade(programs))
