@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from data.boost import BoostPair
+from data.boost.pairs import BoostPair
 from data.problem import DataError
 from rl.completion import encode
 from rl.pretrained import context_tokens
