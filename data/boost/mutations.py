@@ -201,7 +201,7 @@ def _call(source: Source, node: ast.Call) -> Found:
 
 
 def _other_values(source: Source, value: ast.expr) -> Iterator[str]:
-    """What a function may give back by mistake: a part of the right value, its opposite, or nothing."""
+    """What a function may give back by mistake: a part of the right value, its opposite, or where it has neither, nothing."""
     if isinstance(value, ast.BinOp):
         yield source.text(value.left)
         yield source.text(value.right)
@@ -214,5 +214,5 @@ def _other_values(source: Source, value: ast.expr) -> Iterator[str]:
     elif isinstance(value, ast.Tuple) and len(value.elts) == 2:
         first, second = map(source.text, value.elts)
         yield f"({second}, {first})"
-    if not (isinstance(value, ast.Constant) and value.value is None):
+    elif not (isinstance(value, ast.Constant) and value.value is None):
         yield "None"
