@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,12 @@ def start_processes(local_rank: int = -1, timeout_s: float = 3600.0) -> Processe
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     return Processes(dist.get_rank(), index, dist.get_world_size(), device)
+
+
+def limit_waits(timeout_s: float) -> None:
+    """Give every process group this timeout: those that DeepSpeed made have torch's own, of 10 or 30 minutes."""
+    for group in list(distributed_c10d._world.pg_map):
+        distributed_c10d._set_pg_timeout(timedelta(seconds=timeout_s), group)
 
 
 def stop_processes() -> None:

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, get_scheduler
 
+from launch.processes import limit_waits
+
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read at import; without it every import warns
 import deepspeed
@@ -95,7 +97,7 @@ class FiniteAdamW(torch.optim.AdamW):
 def build_engine(model: PreTrainedModel, config: dict[str, Any], flags: Any, num_steps: int) -> Any:
     """A DeepSpeed engine around `model`: AdamW and a learning-rate schedule over `num_steps` optimizer steps.
 
-    `flags` has learning_rate, weight_decay, lr_scheduler_type and warmup_ratio.
+    `flags` has learning_rate, weight_decay, lr_scheduler_type, warmup_ratio and collective_timeout_s.
     """
     _skip_compiled_collectives()
     decayed = [p for p in model.parameters() if p.ndim >= 2]
@@ -115,6 +117,7 @@ def build_engine(model: PreTrainedModel, config: dict[str, Any], flags: Any, num
         # DeepSpeed makes Adam's moments by a step with gradients of 0, which counts in the bias correction of all that follow;
         # the other stages take that back.
         engine.optimizer.optimizer.state.clear()
+    limit_waits(flags.collective_timeout_s)
     return engine
 
 

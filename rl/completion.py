@@ -24,18 +24,19 @@ class Sample:
 class StopCondition:
     """Ends a completion at an end marker in its text, wherever the tokenizer's boundaries fall, or at an EOS token.
 
+    Without a marker (None) EOS alone ends it, as it does in chat formats whose end of turn is a token.
     The token that completes the marker is the last token kept; text that it carries beyond the marker is the
     caller's to cut.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, marker: str, eos_token_ids: Sequence[int]):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, marker: str | None, eos_token_ids: Sequence[int]):
         self._tokenizer = tokenizer
         self._marker = marker
         self.eos_token_ids = frozenset(eos_token_ids)
         # Only a token that holds the marker's last character can complete it; decoding after every other token would
         # cost more than the model on small models.
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        self._final_ids = frozenset(i for i, token in enumerate(tokens) if token and marker[-1] in token)
+        self._final_ids = frozenset(i for i, token in enumerate(tokens) if marker and token and marker[-1] in token)
 
     def finish_reason(self, completion_ids: list[int]) -> str | None:
         """`eos`, `stop` or None, for the completion as it stands after its newest token."""

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from data.feedback import Feedback
 from rl.sampling.sampler import SamplerName
+
+PromptFormat = Literal["markers", "chat"]
+History = Literal["full", "last"]
 
 
 class ConfigError(ValueError):
@@ -44,7 +48,7 @@ class ModelFlags:
 
 @dataclass(kw_only=True)
 class RolloutFlags:
-    """How programs are sampled, and how they are run."""
+    """How programs are asked for and sampled, and how they are run."""
 
     max_new_tokens: int = flag(512, "Most tokens of one attempt.")
     sampler: SamplerName = flag(
@@ -55,12 +59,35 @@ class RolloutFlags:
     sandbox_memory_mb: int = flag(512, "Address space of one program, in MB.")
     allow_unsafe_sandbox: bool = flag(False, "Run even where the kernel offers no seccomp filter. Dangerous.")
     fewshot_data: str | None = flag(None, "Solved problems shown before turn 1, in MBPP format.")
+    prompt_format: PromptFormat = flag(
+        "markers", "markers: [BEGIN] code [DONE], as published. chat: the tokenizer's chat template, the code in a fence."
+    )
+    prompt_template: str | None = flag(None, "YAML or JSON file with a format of your own in place of the markers.")
+    system_prompt: str | None = flag(None, "System message of --prompt_format chat.")
+    history: History = flag(
+        "full", "What a correction sees before the last attempt. full: all that went before. last: the bare task, as published."
+    )
+    feedback: Feedback = flag(
+        "none",
+        "What a correction is told of the tests that its prompt shows. none: nothing, the method. verdict: whether they "
+        "passed. failing_test: the first that did not. traceback: and its exception.",
+    )
 
     def check(self) -> None:
         super().check()
         at_least(1, max_new_tokens=self.max_new_tokens, sandbox_workers=self.sandbox_workers)
         at_least(64, sandbox_memory_mb=self.sandbox_memory_mb)
         positive(test_timeout_s=self.test_timeout_s)
+        if self.prompt_format == "chat" and self.prompt_template:
+            raise ConfigError(
+                f"--prompt_template is {self.prompt_template} and --prompt_format chat: a chat model's format is its own "
+                "template; drop one of them"
+            )
+        if self.prompt_format != "chat" and self.system_prompt:
+            raise ConfigError(
+                f"--system_prompt is {self.system_prompt!r} and --prompt_format {self.prompt_format}: only chat has a system "
+                "message; add --prompt_format chat or drop --system_prompt"
+            )
 
 
 @dataclass(kw_only=True)

@@ -3,7 +3,14 @@
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from rl.config import ConfigError
 
@@ -65,10 +72,21 @@ def compute_dtype(flag: str, device: torch.device) -> torch.dtype:
 
 
 def eos_token_ids(model_config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every id that ends a completion: the model's, which may be several, and the tokenizer's."""
-    configured = model_config.get_text_config().eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    return sorted({i for i in (*ids, tokenizer.eos_token_id) if i is not None})
+    """Every id that ends a completion: the tokenizer's, and those of the model and of its `generation_config.json`.
+
+    Chat models often name the end of a turn in the latter alone.
+    """
+    ids = {tokenizer.eos_token_id}
+    for configured in (model_config.get_text_config().eos_token_id, _generation_eos(model_config)):
+        ids.update(configured if isinstance(configured, list) else [configured])
+    return sorted(ids - {None})
+
+
+def _generation_eos(model_config: Any) -> int | list[int] | None:
+    try:
+        return GenerationConfig.from_pretrained(model_config.name_or_path).eos_token_id
+    except OSError:  # a model without that file
+        return None
 
 
 def context_tokens(model_config: Any) -> int:

@@ -1,7 +1,6 @@
 """The rollout: attempts turn by turn, their tests running in the sandbox while the next turn is sampled.
 
-Token-in, token-out: a correction's prompt is its parent's prompt and sampled ids, followed by the encoded correction
-instruction. Sampled ids are never decoded and encoded again.
+With `--feedback` a correction's prompt says how its attempt's tests went; then the next turn waits for the sandbox.
 """
 
 import logging
@@ -15,9 +14,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.problem import DataError, Problem, read_problems
-from data.prompts import DONE, correction_suffix, extract_code, first_prompt
-from rl.completion import Sample, Seed, StopCondition, decode, encode
-from rl.config import RolloutFlags
+from rl.completion import Sample, Seed, decode, encode
+from rl.config import ConfigError, RolloutFlags
+from rl.encoding import PromptEncoder, build_encoder
 from rl.pass_limit import PassLimit
 from rl.pretrained import context_tokens, eos_token_ids
 from rl.sampling.packed_linears import packed_linears
@@ -31,48 +30,14 @@ from sandbox.verdict import Verdict
 logger = logging.getLogger(__name__)
 
 
-class PromptEncoder:
-    """Token ids of prompts, for any tokenizer. Few-shot examples are dropped from the last where space is short."""
+@dataclass(frozen=True)
+class _Context:
+    """What one attempt, or the attempts of one prompt, go on from."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, fewshot: Sequence[Problem], eos_token_ids: Sequence[int] = ()):
-        self.tokenizer = tokenizer
-        self._fewshot = tuple(fewshot)
-        self.stop = StopCondition(tokenizer, DONE, eos_token_ids)
-
-    def first_ids(self, problem: Problem, max_tokens: int) -> list[int]:
-        """Prompt of turn 1, at most `max_tokens` long. Raises: DataError where it does not fit without examples."""
-        for num_examples in range(len(self._fewshot), -1, -1):
-            ids = self.tokenizer(first_prompt(problem, self._fewshot[:num_examples]))["input_ids"]
-            if len(ids) <= max_tokens:
-                return ids
-        raise DataError(
-            f"problem {problem.problem_id}: its prompt has {len(ids)} tokens and the model's context leaves {max_tokens} "
-            "beside --max_new_tokens for every turn; lower --max_new_tokens or --num_turns, or leave the problem out"
-        )
-
-    def correction_ids(self, attempt: Attempt) -> list[int]:
-        """Prompt of the turn after `attempt`, whatever way it ended."""
-        kept = attempt.completion_ids
-        if attempt.finish_reason == "eos":
-            kept = kept[:-1]
-        tail = correction_suffix(bool(self._fewshot))
-        if attempt.finish_reason == "stop":
-            # The token that completes the marker may carry the first characters of what follows it.
-            overhang = decode(self.tokenizer, kept).split(DONE, 1)[1]
-            tail = tail.removeprefix(overhang) if overhang else tail
-        else:
-            tail = f"\n{DONE}{tail}"
-        return attempt.prompt_ids + kept + encode(self.tokenizer, tail)
-
-    def suffix_tokens(self) -> int:
-        """Tokens that a correction's prompt adds to the attempt before it, at most."""
-        tail = f"\n{DONE}{correction_suffix(bool(self._fewshot))}"
-        return len(encode(self.tokenizer, tail))
-
-
-def prompt_room(context_tokens: int, encoder: PromptEncoder, num_turns: int, max_new_tokens: int) -> int:
-    """Tokens left for the prompt of turn 1 when every later turn must still fit into the model's context."""
-    return context_tokens - num_turns * max_new_tokens - (num_turns - 1) * encoder.suffix_tokens()
+    problem: Problem
+    prompt_ids: list[int]
+    parent: Attempt | None = None
+    feedback: str = ""
 
 
 def compile_suites(problems: Sequence[Problem]) -> dict[Problem, Suite]:
@@ -116,11 +81,12 @@ class Collector:
         """`branching[0]` first attempts of each problem, `branching[t]` corrections of each attempt of turn t.
 
         Every distinct program of a problem is submitted to the sandbox once, as soon as it is sampled, and runs while
-        the next turn is sampled. An attempt's draws follow from its problem's entry in `seeds` and its place in the tree.
+        the next turn is sampled, unless that turn is to be told how it went. An attempt's draws follow from its problem's
+        entry in `seeds` and its place in the tree.
         `on_progress` is told of every batch of finished attempts.
         """
         submitted: dict[tuple[Problem, str], Future[Verdict]] = {}
-        contexts = [(problem, None, self.encoder.first_ids(problem, self.max_prompt_tokens)) for problem in problems]
+        contexts = [_Context(problem, self.encoder.first_ids(problem, self.max_prompt_tokens)) for problem in problems]
         seeds = list(seeds)
         turns: list[list[Attempt]] = []
         memory = PromptMemory()
@@ -128,11 +94,11 @@ class Collector:
             for turn, num_samples in enumerate(branching, 1):
                 memory.start_turn(max_rows=self.limit.rows if turn < len(branching) else 0)
                 if turns:
-                    contexts = [(a.problem, a, self.encoder.correction_ids(a)) for a in turns[-1]]
+                    contexts = [self._correction(attempt) for attempt in turns[-1]]
                     seeds = [(*seed, branch) for seed in seeds for branch in range(branching[len(turns) - 1])]
                 completions = self.sampler(
                     model,
-                    [prompt_ids for _, _, prompt_ids in contexts],
+                    [context.prompt_ids for context in contexts],
                     num_samples,
                     self.encoder.stop,
                     max_new_tokens=self.max_new_tokens,
@@ -144,33 +110,33 @@ class Collector:
                 )
                 turns.append(
                     [
-                        self._attempt(problem, parent, prompt_ids, completion, submitted)
-                        for (problem, parent, prompt_ids), samples in zip(contexts, completions)
+                        self._attempt(context, completion, submitted)
+                        for context, samples in zip(contexts, completions)
                         for completion in samples
                     ]
                 )
         return Rollout(list(problems), tuple(branching), turns)
 
+    def _correction(self, attempt: Attempt) -> _Context:
+        feedback = self.encoder.feedback_on(attempt)
+        return _Context(attempt.problem, self.encoder.correction_ids(attempt, feedback), attempt, feedback)
+
     def _attempt(
-        self,
-        problem: Problem,
-        parent: Attempt | None,
-        prompt_ids: list[int],
-        completion: Sample,
-        submitted: dict[tuple[Problem, str], "Future[Verdict]"],
+        self, context: _Context, completion: Sample, submitted: dict[tuple[Problem, str], "Future[Verdict]"]
     ) -> Attempt:
-        code = extract_code(decode(self.encoder.tokenizer, completion.completion_ids))
-        key = (problem, code)
+        code = self.encoder.extract_code(completion.completion_ids)
+        key = (context.problem, code)
         if key not in submitted:
-            submitted[key] = self.pool.submit(code, self.suites[problem])
+            submitted[key] = self.pool.submit(code, self.suites[context.problem])
         return Attempt(
-            problem=problem,
-            prompt_ids=prompt_ids,
+            problem=context.problem,
+            prompt_ids=context.prompt_ids,
             completion_ids=completion.completion_ids,
             sampling_logprobs=completion.logprobs,
             finish_reason=completion.finish_reason,
             code=code,
-            parent=parent,
+            feedback=context.feedback,
+            parent=context.parent,
             pending_verdict=submitted[key],
         )
 
@@ -184,16 +150,20 @@ def build_collector(
     max_rows: int,
     device: torch.device,
 ) -> Collector:
-    """A collector for `problems`, with every one of their prompts and tests checked. Raises: DataError.
+    """A collector for `problems`, with every one of their prompts and tests checked. Raises: ConfigError, DataError.
 
     The sandbox starts last, so that bad input leaves no processes behind.
     """
+    if num_turns == 1 and config.feedback != "none":
+        raise ConfigError(
+            f"--feedback is {config.feedback}: with one turn there is no correction to tell; drop it or add a turn"
+        )
     fewshot = read_problems(config.fewshot_data) if config.fewshot_data else []
     for example in fewshot:
         if not example.code:
             raise DataError(f"--fewshot_data {config.fewshot_data}: problem {example.problem_id} has no 'code' to show")
-    encoder = PromptEncoder(tokenizer, fewshot, eos_token_ids(model_config, tokenizer))
-    room = prompt_room(context_tokens(model_config), encoder, num_turns, config.max_new_tokens)
+    encoder = build_encoder(config, tokenizer, fewshot, eos_token_ids(model_config, tokenizer))
+    room = encoder.prompt_room(context_tokens(model_config), num_turns, config.max_new_tokens, problems)
     lengths = [len(encoder.first_ids(problem, room)) for problem in problems]
     if lengths:
         logger.info("prompts of turn 1: %d to %d tokens, %d on average", min(lengths), max(lengths), mean(lengths))

@@ -153,6 +153,13 @@ class BoostConfig(RolloutFlags, TrainFlags):
         if self.stop_at_accuracy and not self.eval_steps:
             raise ConfigError("--stop_at_accuracy needs --eval_data and --eval_steps, which tell the accuracy during training")
 
+        for name in ("fewshot_data", "prompt_template", "system_prompt"):
+            if getattr(self, name) and not self.eval_data:
+                raise ConfigError(
+                    f"--{name} is {getattr(self, name)!r}: pairs bring their own prompts, and without --eval_data there are no "
+                    f"others; add --eval_data, or drop --{name}"
+                )
+
     def check_world(self, world_size: int) -> None:
         if self.global_batch_size % world_size:
             raise ConfigError(

@@ -26,6 +26,7 @@ class Attempt:
     finish_reason: str
     code: str
     ref_logprobs: list[float] = field(default_factory=list, repr=False)
+    feedback: str = ""  # what its prompt says about its parent's tests
     parent: Optional["Attempt"] = field(default=None, repr=False)
     pending_verdict: Optional["Future[Verdict]"] = field(default=None, repr=False)
 
@@ -90,6 +91,7 @@ def _record(last: Attempt) -> dict[str, Any]:
             "code": attempt.code,
             "finish_reason": attempt.finish_reason,
             "num_tokens": len(attempt.completion_ids),
+            **({"feedback": attempt.feedback} if attempt.feedback else {}),
             **attempt.verdict.to_dict(),
         }
         for attempt in path

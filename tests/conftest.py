@@ -43,6 +43,22 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory, problems: list[Prob
 
 
 @pytest.fixture(scope="session")
+def chat_model_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model with ChatML and its tokens."""
+    from chat_templates import speak
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("chat") / "model"
+    tokenizer = speak(AutoTokenizer.from_pretrained(tiny_model_dir), "chatml")
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    torch.manual_seed(0)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tokenizer(tiny_model_dir: Path):
     from transformers import AutoTokenizer
 

@@ -26,7 +26,9 @@ from rl.train_rows import TrainRow
 from rl.update import update
 
 ROOT = Path(__file__).parents[1]
-FLAGS = SimpleNamespace(learning_rate=1e-3, weight_decay=0.0, lr_scheduler_type="constant", warmup_ratio=0.0)
+FLAGS = SimpleNamespace(
+    learning_rate=1e-3, weight_decay=0.0, lr_scheduler_type="constant", warmup_ratio=0.0, collective_timeout_s=600
+)
 CLIP = 1.0
 BUCKET_BYTES = 2 * 50_000_000  # in bfloat16; the model is a hundredth of it
 PROMPTS = [[5, 6, 7]] * 4 + [[8, 9]] * 3

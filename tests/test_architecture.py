@@ -55,7 +55,7 @@ def test_rl_never_imports_launch_and_its_mathematics_only_torch(path):
         assert {name for name in imports(path) if name.startswith("rl")} <= {f"rl.{name}" for name in MATHEMATICS}
     else:
         assert not foreign(
-            path, {"rl", "data", "sandbox", "torch", "transformers", "safetensors", "numpy", "tqdm", "yaml", "wandb"}
+            path, {"rl", "data", "sandbox", "torch", "transformers", "safetensors", "numpy", "tqdm", "yaml", "jinja2", "wandb"}
         )
 
 

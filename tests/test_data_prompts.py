@@ -3,7 +3,7 @@
 import pytest
 
 from data.problem import Problem
-from data.prompts import answer, correction_prompt, extract_code, first_prompt
+from data.prompts import answer, correction_prompt, correction_suffix, extract_code, first_prompt
 
 PROBLEM = Problem("1", "Write a function to add.", "def f(a):\n    return a", ("assert f(1) == 1", "assert f(2) == 2"))
 
@@ -42,6 +42,11 @@ def test_fewshot_examples_come_first_and_the_cue_stays_begin():
     example = FIRST + "def f(a):\n    return a\n[DONE]\n\n"
     assert first_prompt(PROBLEM, [PROBLEM]) == example + FIRST
     assert correction_prompt(PROBLEM, ["x"], [PROBLEM]).endswith("Python program!\n\n[BEGIN]\n")
+
+
+def test_a_feedback_stands_before_the_instruction():
+    assert correction_suffix(False, "It fails.") == "\n\nIt fails.\n\n" + INSTRUCTION + "\n\n[CORRECT]\n"
+    assert correction_suffix(True, "It fails.") == "\n\nIt fails.\n\n" + INSTRUCTION + "\n\n[BEGIN]\n"
 
 
 @pytest.mark.parametrize(

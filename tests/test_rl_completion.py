@@ -5,7 +5,7 @@ import pytest
 from data.problem import Problem
 from data.prompts import DONE, answer, correction_prompt, correction_suffix, first_prompt
 from rl.completion import StopCondition, decode, encode
-from rl.rollout import PromptEncoder
+from rl.encoding import PromptEncoder
 from rl.trajectory import Attempt
 
 PROBLEM = Problem("7", "Write a function to add one.", "def add(x):\n    return x + 1", ("assert add([1][0]) == 2",), "")

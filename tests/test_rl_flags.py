@@ -190,6 +190,27 @@ def test_evaluation_and_boost_flags():
     assert parse("--num_turns", 3, kind=EvaluateConfig, required=evaluate).num_turns == 3
     with pytest.raises(ConfigError, match="--stop_at_accuracy needs"):
         parse("--stop_at_accuracy", 0.5, kind=BoostConfig)
+    with pytest.raises(ConfigError, match="pairs bring their own prompts"):
+        parse("--fewshot_data", "f.jsonl", kind=BoostConfig)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--metric_for_best_model", "loss"], "'loss': choose one of accuracy@1, accuracy@2, delta@2, incorrect_to_correct@2"),
+        (["--metric_for_best_model", "accuracy@2"], "it needs --eval_data and --eval_steps"),
+        (["--early_stopping_patience", 2], "name the number to be patient about with --metric_for_best_model"),
+        (
+            ["--micro_batch_tokens", 99, "--per_device_train_batch_size", 2],
+            "measured in tokens or in rows; drop one of the two",
+        ),
+        (["--max_skipped_steps", -1], "--max_skipped_steps is -1: it must be at least 0"),
+        (["--collective_timeout_s", 0], "--collective_timeout_s is 0.0: it must be greater than 0"),
+    ],
+)
+def test_flags_of_selection_faults_and_passes(flags, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(*flags)
 
 
 def test_resolved_config_has_versions():

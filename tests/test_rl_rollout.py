@@ -11,9 +11,10 @@ from data.problem import DataError, Problem
 from data.prompts import DONE, answer, correction_prompt, first_prompt
 from rl.cocos_config import CocosConfig
 from rl.completion import decode
+from rl.encoding import PromptEncoder
 from rl.pass_limit import PassLimit
 from rl.pretrained import load_model, load_model_config, load_tokenizer
-from rl.rollout import PromptEncoder, build_collector, find_inexact_text
+from rl.rollout import build_collector, find_inexact_text
 from rl.scoring import attempt_counts, loss_weights, rollout_kls, rollout_rewards, train_rows
 from rl.trajectory import Attempt
 from sandbox.verdict import infra_verdict

@@ -25,6 +25,7 @@ def test_help_names_every_flag(script):
         ({"kl_estimator": "k3"}, "add --kl_in loss, or drop them"),
         ({"kl_target": 1.0, "kl_coef": 0}, "error: --kl_target is 1.0 and --kl_coef 0: nothing to steer"),
         ({"num_mini_batches": 9}, "error: --num_mini_batches is 9: each of the 1 processes has"),
+        ({"prompt_format": "chat"}, "has no chat template; take an instruction-tuned model, or --prompt_format markers"),
         ({"global_batch_size": 7}, "error: --global_batch_size is 7: it must be a multiple of 2"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -73,6 +74,25 @@ def test_artifacts(one_process_run, boosted):
     assert list((one_process_run / "tensorboard").rglob("events.out.tfevents*"))
     assert sorted(path.name for path in one_process_run.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
     assert distance(one_process_run / "checkpoint-1", boosted / "checkpoint-30") > 0.1
+
+
+def test_chat_and_feedback_in_training_and_evaluation(chat_model_dir, files, tmp_path):
+    """Two steps in a chat format whose corrections are told of a failing test, saved, and evaluated the same way."""
+    asked = {"prompt_format": "chat", "feedback": "failing_test", "max_new_tokens": 12}
+    run_script(*cocos_flags(chat_model_dir, files, tmp_path / "run", save_steps=2, first_attempts=2, **asked))
+    train = [row for row in metrics_of(tmp_path / "run") if "time/step_s" in row]
+    assert [row["step"] for row in train] == [1, 2]
+    assert all(abs(row[key]) < 1e-3 for row in train[:1] for key in ("kl/turn1", "kl/turn2"))
+    samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    for sample in samples:
+        assert sample["turns"][1]["feedback"].startswith("The code above does not pass this test:\n\nassert f(2) == ")
+    flags = [token for name, value in asked.items() for token in (f"--{name}", value)]
+    run_script(
+        *("evaluate.py", "--model_name_or_path", tmp_path / "run" / "checkpoint-2", "--test_data", files / "problems.jsonl"),
+        *("--output_dir", tmp_path / "eval", "--history", "last", *flags),
+    )
+    records = [json.loads(line) for line in (tmp_path / "eval" / "samples.jsonl").read_text().splitlines()]
+    assert all("assert f(2) == " in record["turns"][1]["feedback"] for record in records)
 
 
 def test_a_checkpoint_loads_and_is_evaluated(one_process_run, files, tmp_path):

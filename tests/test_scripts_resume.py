@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,9 +25,9 @@ def flags_of(boosted: Path, files: Path, output_dir: Path, **flags) -> list[str 
     return cocos_flags(boosted / "checkpoint-30", files, output_dir, **values)
 
 
-def start(num_processes: int, *args: str | Path) -> subprocess.Popen:
+def start(num_processes: int, *args: str | Path, **variables: str) -> subprocess.Popen:
     """A run in a process group of its own."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", **variables}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
     command = [sys.executable, *(launcher if num_processes > 1 else []), *map(str, args)]
     return subprocess.Popen(
@@ -213,6 +214,28 @@ def test_a_rank_that_dies_ends_the_others_and_is_named(boosted, files, tmp_path)
     assert re.search(r"rank\s*: 1 \(local_rank: 1\)", errors)
     assert "Signal 9 (SIGKILL)" in errors
     assert not Path(f"/proc/{ranks[0]}").exists()
+
+
+def test_a_rank_that_hangs_is_waited_for_so_long(boosted, files, tmp_path):
+    """Without a launcher, as under Slurm: the other rank fails by itself, and says what it waited for."""
+    args = flags_of(boosted, files, tmp_path, max_steps=500, save_steps=500, collective_timeout_s=6)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    first, second = (start(1, *args, **place, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2))
+    try:
+        wait_for(tmp_path / "metrics.jsonl", first)
+        while not (tmp_path / "metrics.jsonl").read_text():  # before the first step it is torch's timeout
+            time.sleep(0.05)
+        os.kill(second.pid, signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        _, errors = first.communicate(timeout=60)
+        assert 3 < time.monotonic() - stopped_at < 40
+        assert first.returncode not in (0, None)
+        assert re.search("timed out|timeout", errors, re.IGNORECASE), errors[-2000:]
+    finally:
+        os.killpg(second.pid, signal.SIGKILL)
+        second.communicate()
 
 
 def test_a_full_disk_stops_the_run_and_the_last_checkpoint_stands(boosted, files, tmp_path):

@@ -22,9 +22,9 @@ from transformers import GenerationConfig, PreTrainedModel
 from data.problem import Problem, read_problems
 from data.prompts import extract_code
 from rl.completion import StopCondition, decode
+from rl.encoding import PromptEncoder
 from rl.pass_limit import PassLimit
 from rl.pretrained import compute_dtype, eos_token_ids, load_model, load_tokenizer
-from rl.rollout import PromptEncoder
 from rl.sampling.batch import sample_batch
 from rl.sampling.packed_linears import packed_linears
 from rl.sampling.paged import sample_paged
