@@ -7,7 +7,10 @@ from typing import Any, Literal
 from rl.config import ConfigError, RolloutFlags, at_least, flag, model_at
 
 # What decides which attempts there are; all other flags may change between a command and the one that goes on from it.
-_OF_SAMPLES = ("model_name_or_path", "num_samples", "temperature", "max_new_tokens", "dtype", "attn_implementation")
+_OF_SAMPLES = (
+    *("model_name_or_path", "num_samples", "temperature", "max_new_tokens", "dtype", "attn_implementation"),
+    *("prompt_format", "prompt_template", "system_prompt"),
+)
 _OF_CORRUPTIONS = ("num_corruptions",)
 _OF_BOTH = ("corrupt", "test_timeout_s", "sandbox_memory_mb", "seed")
 
@@ -64,8 +67,15 @@ class PairConfig(RolloutFlags, _PairFlags):
                 "nothing makes attempts to correct: give --model_name_or_path (with --num_samples of at least 1), --corrupt, "
                 "or both"
             )
-        if self.fewshot_data and not self.is_sampled:
-            raise ConfigError("--fewshot_data is shown to a model that is sampled; give --model_name_or_path, or leave it out")
+        for name in ("fewshot_data", "prompt_template", "system_prompt"):
+            if getattr(self, name) and not self.is_sampled:
+                raise ConfigError(f"--{name} is for a model that is sampled; give --model_name_or_path, or leave it out")
+        for name, usual in (("history", "full"), ("feedback", "none")):
+            if getattr(self, name) != usual:
+                raise ConfigError(
+                    f"--{name} is {getattr(self, name)}: it is about sampled corrections, and here first attempts alone are "
+                    "sampled; leave it out"
+                )
 
     @property
     def is_sampled(self) -> bool:

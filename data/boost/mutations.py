@@ -83,7 +83,7 @@ def _is_another_program(mutant: str, original: str) -> bool:
     try:
         tree = parse(mutant)
         compile(tree, "<mutant>", "exec", dont_inherit=True)
-    except (ValueError, RecursionError):
+    except (ValueError, SyntaxError, RecursionError):  # `compile` refuses what the grammar alone allows, such as a lone `break`
         return False
     return ast.dump(tree) != original
 

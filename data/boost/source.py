@@ -19,7 +19,7 @@ class Edit:
 
 
 class Source:
-    """A parsed program. Raises: ValueError (SyntaxError included) where it is no Python."""
+    """A parsed program. Raises: ValueError where it is no Python."""
 
     def __init__(self, code: str):
         self.code = code
@@ -65,10 +65,10 @@ class Source:
 
 
 def parse(code: str) -> ast.Module:
-    """The syntax tree. Raises: ValueError (SyntaxError included) where there is none."""
+    """The syntax tree. Raises: ValueError where there is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # '\\d' in a reference is its author's matter
             return ast.parse(code)
-    except (RecursionError, MemoryError) as error:
-        raise ValueError("nested too deeply") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"not valid Python: {error}") from error
