@@ -15,7 +15,7 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import PreTrainedTokenizerBase
 
-from data.boost import read_pairs
+from data.boost.pairs import read_pairs
 from data.order import ShuffledOrder
 from data.problem import Problem, hide_tests, read_problems
 from launch.processes import Processes, StopRequest, start_processes, stop_processes

@@ -43,6 +43,8 @@ def test_data_knows_problems_and_the_sandbox(path):
     allowed = {"data", "sandbox", "datasets", "tqdm"}
     if path.parent.name == "starter" and path.name == "model.py":
         allowed |= {"torch", "transformers", "tokenizers"}  # the embedded default includes a model
+    if path.parent.name == "boost" and path.name == "__main__.py":
+        allowed |= {"rl", "launch", "torch", "transformers"}  # a script in all but place: it joins data and rl as those do
     assert not foreign(path, allowed)
 
 
@@ -65,10 +67,10 @@ def test_launch_never_imports_rl(path):
 
 
 @pytest.mark.parametrize(
-    "folder", ["rl", "data", "sandbox", "launch", "data/starter", "rl/evaluation", "rl/report", "rl/sampling"]
+    "path", [p for f in ("rl", "data", "sandbox", "launch") for p in (ROOT / f).rglob("__init__.py")], ids=str
 )
-def test_package_files_hold_a_docstring_only(folder):
-    body = ast.parse((ROOT / folder / "__init__.py").read_text()).body
+def test_package_files_hold_a_docstring_only(path):
+    body = ast.parse(path.read_text()).body
     assert len(body) == 1
     assert isinstance(body[0], ast.Expr)
 

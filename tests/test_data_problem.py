@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from data.boost import read_pairs
+from data.boost.pairs import read_pairs
 from data.order import ShuffledOrder
 from data.problem import DataError, read_problems
 
@@ -70,7 +70,7 @@ def test_boost_pairs_in_the_published_form_go_on_to_the_next_line(tmp_path):
 
 
 def test_boost_prompt_is_cut_where_a_rollout_encodes():
-    from data.boost import BoostPair
+    from data.boost.pairs import BoostPair
 
     pair = BoostPair("q\n\n[BEGIN]\nx\n[DONE]\n\nThere\n\n[CORRECT]\n", "y\n[DONE]")
     assert pair.prompt_segments() == ["q\n\n[BEGIN]\n", "x\n[DONE]", "\n\nThere\n\n[CORRECT]\n"]

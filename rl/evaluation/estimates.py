@@ -10,6 +10,8 @@ from math import comb
 
 import numpy as np
 
+from data.levenshtein import levenshtein
+
 Z95 = 1.959963984540054
 NUM_BOOTSTRAP = 10_000
 # Resamples whose problem counts are held at once: (BLOCK, P) small integers.
@@ -72,26 +74,5 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
 
 
 def edit_distance(before: str, after: str) -> float:
-    """Levenshtein distance between two texts in characters, over the longer one's length: 0 is equal, 1 shares nothing.
-
-    Exact, by the bit-parallel column of Myers (1999) in Hyyrö's (2003) form: one big-integer step a character, 0.4 ms for two
-    programs of 500 characters, where `difflib` gives another, asymmetric number.
-    """
-    if before == after:
-        return 0.0
-    short, long = sorted((before, after), key=len)
-    if not short:
-        return 1.0
-    places: dict[str, int] = {}
-    for i, character in enumerate(short):
-        places[character] = places.get(character, 0) | 1 << i
-    full, last = (1 << len(short)) - 1, 1 << len(short) - 1
-    plus, minus, distance = full, 0, len(short)
-    for character in long:
-        match = places.get(character, 0)
-        diagonal = (((match & plus) + plus) ^ plus) | match | minus
-        up, down = minus | (full & ~(diagonal | plus)), plus & diagonal
-        distance += bool(up & last) - bool(down & last)
-        up, down = (up << 1 | 1) & full, (down << 1) & full
-        plus, minus = down | (full & ~(diagonal | up)), up & diagonal
-    return distance / len(long)
+    """Levenshtein distance between two texts in characters, over the longer one's length: 0 is equal, 1 shares nothing."""
+    return levenshtein(before, after) / max(len(before), len(after), 1)

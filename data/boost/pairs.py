@@ -4,8 +4,10 @@ A JSON list (or JSONL) of `{"prompt", "completion"}`: a first turn's prompt ends
 attempt and ends in `[CORRECT]`; a completion is a program and `[DONE]`.
 """
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data.problem import DataError, read_rows
@@ -44,3 +46,8 @@ def read_pairs(path: str) -> list[BoostPair]:
     if not pairs:
         raise DataError(f"{path}: no pairs; the boost stage needs at least one")
     return pairs
+
+
+def pairs_text(pairs: Sequence[BoostPair]) -> str:
+    """The published file: a JSON list, a line a pair."""
+    return "[\n" + ",\n".join(json.dumps(asdict(pair), ensure_ascii=False) for pair in pairs) + "\n]\n"
