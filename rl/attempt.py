@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from data.problem import DataError, Problem
+from data.problem import DataError, Problem, hide_tests
 from rl.config import ModelFlags, RolloutFlags, at_least, flag
 from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
         config = parse_flags(AttemptConfig, argv, __doc__)
         start_logging(is_main=False)
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
-        problem = Problem("the task", config.text, "", tuple(config.test))
+        (problem,) = hide_tests([Problem("the task", config.text, "", tuple(config.test))], config.hidden_tests)
         tokenizer = load_tokenizer(config.model_name_or_path)
         model_config = load_model_config(config.model_name_or_path, config.attn_implementation)
         collector = build_collector(config, tokenizer, model_config, [problem], config.num_turns, 1, device)

@@ -25,7 +25,7 @@ from data.boost.attempts import AttemptFile, Record
 from data.boost.pairs import pairs_text
 from data.boost.report import build_report, report_text
 from data.boost.selection import candidates, choose
-from data.problem import DataError, Problem, read_problems
+from data.problem import DataError, Problem, hide_tests, read_problems
 from launch.processes import Processes, start_processes, stop_processes
 from rl.boost_attempts import AttemptMaker
 from rl.boosting import encode_pair
@@ -42,7 +42,7 @@ logger = logging.getLogger("data.boost")
 def main() -> None:
     with exit_on_bad_input():
         config = parse_flags(PairConfig, sys.argv[1:], __doc__)
-        problems = read_problems(config.problems)
+        problems = hide_tests(read_problems(config.problems), config.hidden_tests)
         problems = problems[: config.max_problems or len(problems)]
         processes = start_processes(config.local_rank)
         start_logging(processes.is_main)

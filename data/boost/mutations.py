@@ -201,7 +201,10 @@ def _call(source: Source, node: ast.Call) -> Found:
 
 
 def _other_values(source: Source, value: ast.expr) -> Iterator[str]:
-    """What a function may give back by mistake: a part of the right value, its opposite, or where it has neither, nothing."""
+    """What a function may give back by mistake: a part of the right value, its opposite, or nothing.
+
+    A variable and a constant have likelier mistakes of their own.
+    """
     if isinstance(value, ast.BinOp):
         yield source.text(value.left)
         yield source.text(value.right)
@@ -214,5 +217,5 @@ def _other_values(source: Source, value: ast.expr) -> Iterator[str]:
     elif isinstance(value, ast.Tuple) and len(value.elts) == 2:
         first, second = map(source.text, value.elts)
         yield f"({second}, {first})"
-    elif not (isinstance(value, ast.Constant) and value.value is None):
+    elif not isinstance(value, (ast.Name, ast.Constant)):
         yield "None"

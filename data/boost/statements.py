@@ -36,7 +36,7 @@ def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
 def _block_edits(source: Source, block: list[ast.stmt]) -> Iterator[tuple[str, list[Edit]]]:
     steps = [statement for statement in block if not is_docstring(statement)]
     for statement in steps:
-        if not isinstance(statement, _KEPT):
+        if not isinstance(statement, (*_KEPT, ast.Return)):  # for a missing return see `mutations`
             yield "statement", [_left_out(source, statement, is_alone=len(steps) == 1)]
     for first, second in pairwise(steps):
         if isinstance(first, _SIMPLE) and isinstance(second, _SIMPLE):
