@@ -98,7 +98,7 @@ def train(
         num_tokens = sum(processes.gather(sum(len(pair.completion_ids) for pair in batch)))
         stats = update(engine, boost_rows(batch, num_tokens), limit)
         clock.lap("update_s")
-        writer.log_step(step, stats.metrics(), clock)
+        writer.log_step(step, stats.metrics() | {"data/epoch": step * config.global_batch_size / len(pairs)}, clock)
         session.guard.check(step, stats)
         summary = session.evaluate(step)
         if summary and 0 < config.stop_at_accuracy <= summary["accuracy@1"]["value"]:

@@ -141,6 +141,7 @@ def train(
         counts = rollout_counts(drawn.sampled, config.reward) | tensor_counts(kls, advantages, is_trained) | stats.counts
         parts = processes.gather(counts)
         metrics = merge(parts) | stats.metrics() | drawn.metrics() | {"train/kl_coef": kl_coef.value}
+        metrics["data/epoch"] = source.position / len(problems)
         kl_coef.update(metrics.get("kl/mean"))
         writer.log_step(step, metrics, clock)
         writer.log_histograms(step, parts)

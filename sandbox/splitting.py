@@ -101,6 +101,7 @@ class Splitter:
         self.scope = scope
         self.holes: list[tuple[str, str]] = []
         self.constants: list[object] = []
+        self.required: list[ast.BoolOp] = []
         self.offset = num_values
 
     def names(self, node: ast.AST) -> set[str]:
@@ -111,6 +112,16 @@ class Splitter:
         return any(
             name in self.scope.program_names or not (self.scope.is_judged(name) or name in TYPES) for name in self.names(node)
         )
+
+    def split_condition(self, test: ast.expr) -> Thunk:
+        """The thunk of an assert's condition, whose `and`s at the top have to hold part by part. Raises Unsplittable."""
+        if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+            pending = [test]
+            while pending:
+                node = pending.pop()
+                self.required.append(node)
+                pending += [v for v in node.values if isinstance(v, ast.BoolOp) and isinstance(v.op, ast.And)]
+        return self.split(test)
 
     def split(self, node: ast.expr, mode: str = "") -> Thunk:
         """The thunk of an expression. Raises Unsplittable."""
@@ -211,6 +222,10 @@ class Splitter:
         return lambda values: function(left(values), right(values))
 
     def split_boolop(self, node: ast.BoolOp, mode: str) -> Thunk:
+        # Holes are evaluated whatever came before them. That changes no verdict where all parts have to be true anyway;
+        # elsewhere `f(x) is None or f(x)[0] == 1` would fail on what Python does not evaluate.
+        if node not in self.required and any(self.needs_program(value) for value in node.values[1:]):
+            raise Unsplittable("a part that is evaluated only where another one says so")
         parts, stop = [self.split(value) for value in node.values], isinstance(node.op, ast.Or)
 
         def thunk(values: list) -> object:
@@ -229,6 +244,8 @@ class Splitter:
         operands = [node.left, *node.comparators]
         if sum(self.needs_program(operand) for operand in operands) > 1:
             raise Unsplittable("both sides need the program")
+        if any(self.needs_program(operand) for operand in operands[2:]):
+            raise Unsplittable("a chain that stops before it comes to the program")
         if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops) and not any(
             isinstance(operand, ast.Constant) and operand.value in SINGLETONS for operand in operands
         ):

@@ -141,7 +141,7 @@ class Steps:
     def add_assert(self, test: ast.expr) -> None:
         splitter = Splitter(self.scope, self.num_values)
         self.is_direct = self.is_direct and _is_direct(test, splitter)
-        check = splitter.split(test)
+        check = splitter.split_condition(test)
         if not splitter.holes:
             raise Unsplittable("it does not use the program")
         self.constants.extend(splitter.constants)

@@ -46,6 +46,7 @@ def test_boost(boosted):
     assert len(losses) == 30
     assert losses[-1] < 0.2 * losses[0]
     assert [row["step"] for row in rows if "eval/accuracy@1" in row] == [15, 30]
+    assert [row["data/epoch"] for row in rows if "data/epoch" in row][:2] == [1.0, 2.0]
     assert (boosted / "checkpoint-30" / "tokenizer.json").is_file()
 
 
@@ -61,6 +62,7 @@ def one_process_run(boosted, files, tmp_path_factory) -> Path:
 def test_artifacts(one_process_run, boosted):
     train = [row for row in metrics_of(one_process_run) if "time/step_s" in row]
     assert [row["step"] for row in train] == [1, 2]
+    assert train[1]["data/epoch"] == pytest.approx(4 / 6)  # two problems a step, of six
     for name in (
         "reward/turn1 reward/turn2 accuracy/turn1 accuracy/turn2 kl/turn1 kl/turn2 ratio/mean ratio/max time/sample_s "
         "time/reward_s time/update_s time/step_s tokens/sampled tokens/sampled_per_s train/loss train/grad_norm gap/max"
@@ -89,6 +91,7 @@ def test_chat_and_feedback_in_training_and_evaluation(chat_model_dir, files, tmp
     run_script(*cocos_flags(chat_model_dir, files, tmp_path / "run", save_steps=2, first_attempts=2, **asked))
     train = [row for row in metrics_of(tmp_path / "run") if "time/step_s" in row]
     assert [row["step"] for row in train] == [1, 2]
+    assert train[1]["data/epoch"] == pytest.approx(4 / 6)  # two problems a step, of six
     assert all(abs(row[key]) < 1e-3 for row in train[:1] for key in ("kl/turn1", "kl/turn2"))
     samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
     for sample in samples:
