@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data.files import write_whole
 from data.overlap import Overlap, duplicates, overlaps
 from data.problem import DataError, Problem, is_file_like, read_problems, source_rows
 from data.readers.row import Unusable
@@ -60,9 +61,10 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     report = report_of(prepared, written)
-    _write(output.with_name(output.name + ".refused.jsonl"), "".join(json.dumps(row) + "\n" for row in prepared.refused))
-    _write(output.with_name(output.name + ".report.json"), json.dumps(report, indent=2) + "\n")
-    _write(output, "".join(json.dumps(as_row(problem)) + "\n" for problem in written))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(output.with_name(output.name + ".refused.jsonl"), "".join(json.dumps(row) + "\n" for row in prepared.refused))
+    write_whole(output.with_name(output.name + ".report.json"), json.dumps(report, indent=2) + "\n")
+    write_whole(output, "".join(json.dumps(as_row(problem)) + "\n" for problem in written))
     print(text_of(report, output))
     return 0
 
@@ -204,14 +206,6 @@ def _line(one: dict[str, Any]) -> str:
 def _reasons(prepared: Prepared) -> str:
     first = f", the first: {prepared.refused[0]['reason']}" if prepared.refused else ""
     return f"{len(prepared.refused)} were refused{first}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
 
 
 if __name__ == "__main__":

@@ -94,11 +94,15 @@ def _report(
     rows = {s: memory_bytes(shape, load, s, num_ranks, dtype, reference=reference, checkpointing=checkpointing) for s in STAGES}
     name = str(dtype).removeprefix("torch.")
     told += ["", f"GB of a process ({num_ranks} in all, {name}), without what libraries take; * is this run's ZeRO stage"]
-    return "\n".join([*told, *_table(rows, zero_config["zero_optimization"]["stage"])])
+    return "\n".join([*told, *_table(rows, _zero(zero_config).get("stage", 0))])
 
 
 def _bucket(zero_config: dict[str, Any]) -> int:
-    return int(zero_config["zero_optimization"].get("reduce_bucket_size", DEFAULT_BUCKET))
+    return int(_zero(zero_config).get("reduce_bucket_size", DEFAULT_BUCKET))
+
+
+def _zero(zero_config: dict[str, Any]) -> dict[str, Any]:
+    return zero_config.get("zero_optimization", {})  # a JSON without it is ZeRO-0
 
 
 def _table(rows: dict[int, dict[str, float]], stage: int) -> list[str]:

@@ -83,11 +83,14 @@ def test_a_dry_run_says_what_a_step_takes_and_writes_nothing(tiny_model_dir, fil
 
 
 def test_a_dry_run_of_boost(tiny_model_dir, files, tmp_path):
+    (tmp_path / "zero.json").write_text("{}")  # DeepSpeed's own default, ZeRO-0
     text = run_script(
         *("train_boost.py", "--model_name_or_path", tiny_model_dir, "--train_data", files / "boost.json", "--dry_run"),
         *("--output_dir", tmp_path / "out", "--global_batch_size", 6, "--num_train_epochs", 4, "--micro_batch_tokens", 500),
+        *("--deepspeed", tmp_path / "zero.json"),
     ).stdout
     assert "12 pairs of" in text
     assert "6 pairs, 6 a process, passes of at most 500 tokens" in text
     assert "8 steps, 4.0 passes over the pairs" in text
+    assert "\n* 0 " in text
     assert not (tmp_path / "out").exists()

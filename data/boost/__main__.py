@@ -25,11 +25,11 @@ from data.boost.attempts import AttemptFile, Record
 from data.boost.pairs import pairs_text
 from data.boost.report import build_report, report_text
 from data.boost.selection import candidates, choose
+from data.files import write_whole
 from data.problem import DataError, Problem, hide_tests, read_problems
 from launch.processes import Processes, start_processes, stop_processes
 from rl.boost_attempts import AttemptMaker
 from rl.boosting import encode_pair
-from rl.files import write_whole
 from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
 from rl.pair_config import PairConfig
 from rl.pretrained import compute_dtype, context_tokens, load_model, load_model_config, load_tokenizer

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from data.files import write_whole
 from data.problem import Problem
 from rl.config import ConfigError, EvaluateConfig
-from rl.files import write_whole
 from rl.flags import resolved
 
 # Flags that change no sample; all others, those of tomorrow too, are held against an evaluation that is to go on.

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.files import write_whole
 from rl.evaluation.parts import Part
 from rl.evaluation.running import PARTIAL, finished_batches, read_records
 from rl.evaluation.summary import compare_models, summarize
 from rl.evaluation.table import details, paired_table, table
-from rl.files import write_whole
 
 
 def close_part(part: Part) -> None:

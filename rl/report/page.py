@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data.files import write_whole
 from rl.evaluation.running import read_records
 from rl.evaluation.summary import summarize
-from rl.files import write_whole
 from rl.report.charts import accuracy_chart, flow_chart
 
 Record = dict[str, Any]
