@@ -61,9 +61,13 @@ def test_rl_never_imports_launch_and_its_mathematics_only_torch(path):
 
 @pytest.mark.parametrize("path", sources("launch"), ids=str)
 def test_launch_never_imports_rl(path):
-    # Experiments run the scripts and read what these wrote.
-    is_experiment = path.parent.name == "experiments"
-    assert not foreign(path, {"numpy", "tqdm"} if is_experiment else {"launch", "torch", "transformers", "deepspeed"})
+    # Experiments run the scripts, read what these wrote, and draw it.
+    if "experiments" in path.parts:
+        assert not foreign(path, {"launch", "numpy", "tqdm", "matplotlib"})
+        ours = {name for name in imports(path) if name.startswith("launch")}
+        assert all(name.startswith("launch.experiments.") for name in ours)
+    else:
+        assert not foreign(path, {"launch", "torch", "transformers", "deepspeed"})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Studies on the starter problems: `python -m launch.experiments.starter --study NAME`."""
