@@ -260,6 +260,7 @@ def test_the_same_runs_draw_the_same_file(tmp_path, capsys):
         (["--jobs", "0"], "--jobs is 0: it must be at least 1"),
         (["--plot", "curves.pdf"], "--plot curves.pdf: give a file that ends in .svg or .png"),
         (["--plot", "curves.svg"], "pip install -e '.[plots]'"),
+        (["--report_only"], "holds no finished run of these arms and seeds; drop --report_only to make them"),
     ],
 )
 def test_bad_flags(words, message, tmp_path, monkeypatch, capsys):

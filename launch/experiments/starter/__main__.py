@@ -15,22 +15,26 @@ from pathlib import Path
 
 from launch.experiments.starter.curves import check_plot, plot
 from launch.experiments.starter.report import report
-from launch.experiments.starter.runs import check_made, run_all
+from launch.experiments.starter.runs import check_made, is_finished, run_all
 from launch.experiments.starter.studies import STUDIES
 
 
 def main(argv: list[str]) -> int:
     flags = _parse(argv)
     study = STUDIES[flags.study]
-    names = flags.arms or [arm.name for arm in study.arms]
-    arms = [arm for arm in study.arms if arm.name in names]
+    arms = [arm for arm in study.arms if arm.name in (flags.arms or [arm.name])]
     seeds = flags.seeds or list(study.seeds)
     out = (flags.output_dir or Path("runs") / flags.study).resolve()
     try:
         _check(flags, [arm.name for arm in study.arms])
-        check_made(out, arms, seeds, flags.max_steps)
+        bases = {arm.against for arm in arms}
+        check_made(out, [arm for arm in study.arms if arm in arms or arm.name in bases], seeds, flags.max_steps)
         if not flags.report_only:
             run_all(out, arms, seeds, study.evaluations, flags.max_steps, flags.jobs)
+        elif not any(is_finished(out / arm.folders(seed)[-1]) for arm in arms for seed in seeds):
+            raise ValueError(
+                f"--output_dir {out} holds no finished run of these arms and seeds; drop --report_only to make them"
+            )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -38,6 +42,9 @@ def main(argv: list[str]) -> int:
         last = "\n".join(error.output.read_text().splitlines()[-5:])
         print(f"error: {error.cmd[1]} failed with {error.returncode}; the end of {error.output}:\n{last}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; finished runs are kept, and the same command goes on from there", file=sys.stderr)
+        return 130
     print(report(out, study, arms, seeds))
     if flags.plot:
         plot(out, arms, seeds, flags.plot)

@@ -27,6 +27,7 @@ WINDOW = 10
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 DASHES = ["-", "--", ":"]  # for more arms than colours
 NAME_HEIGHT = 0.062  # of a panel
+SIZE = (12.5, 8.0)  # inches of 96 pixels
 # The same runs give the same file: ids by hash of a fixed salt, no date; text as outlines, so that no font is asked for.
 STYLE = {
     "svg.hashsalt": "cocos", "svg.fonttype": "path", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False,
@@ -50,11 +51,12 @@ def plot(out: Path, arms: Sequence[Arm], seeds: Sequence[int], path: Path) -> No
     from matplotlib import pyplot
 
     with matplotlib.rc_context(STYLE):
-        figure, axes = pyplot.subplots(2, 2, figsize=(12, 7.5), dpi=100, sharex=True, layout="constrained")
+        figure, axes = pyplot.subplots(2, 2, figsize=SIZE, dpi=96, sharex=True, layout="constrained")
         for panel, (title, metric) in zip(axes.flat, PANELS.items()):
             _panel(panel, title, [(arm.name, _curves(out, arm, seeds, metric)) for arm in arms])
         for panel in axes[1]:
             panel.set_xlabel("step")
+        figure.supxlabel(f"mean over seeds of the last {WINDOW} steps; band: lowest to highest seed", fontsize=10)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
         pyplot.close(figure)
@@ -94,7 +96,7 @@ def _panel(panel: Any, title: str, curves: list[tuple[str, np.ndarray]]) -> None
         panel.fill_between(steps, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.12, linewidth=0)
         panel.plot(steps, runs.mean(axis=0), color=colour, linestyle=dash, linewidth=2)
         ends.append((name, colour, steps[-1], runs.mean(axis=0)[-1]))
-    panel.set_title(f"{title}, % of the step's attempts", loc="left", fontsize=12)
+    panel.set_title(f"{title}, % of the training batch", loc="left", fontsize=12)
     _name_curves(panel, ends)
 
 
