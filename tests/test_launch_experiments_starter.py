@@ -214,7 +214,7 @@ def test_names_are_moved_apart_no_further_than_needed():
 
 def write_run(folder: Path, accuracy: list[float]) -> None:
     write_evaluation(folder / "eval", [BOTH])
-    lines = [{"step": i, "train/loss": 0.1, **dict.fromkeys(curves.PANELS.values(), a)} for i, a in enumerate(accuracy, 1)]
+    lines = [{"step": i, "train/kl_coef": 0.1, **dict.fromkeys(curves.PANELS.values(), a)} for i, a in enumerate(accuracy, 1)]
     lines.append({"step": len(accuracy), "eval/accuracy@1": 1.0})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 

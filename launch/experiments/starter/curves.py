@@ -82,7 +82,9 @@ def _values(out: Path, arm: Arm, seed: int, metric: str) -> list[float]:
     values: list[float] = []
     for folder in arm.folders(seed):
         lines = [json.loads(line) for line in (out / folder / "metrics.jsonl").read_text().splitlines()]
-        values += [np.nan if line.get(metric) is None else line[metric] for line in lines if "train/loss" in line]
+        values += [
+            np.nan if line.get(metric) is None else line[metric] for line in lines if "train/kl_coef" in line
+        ]  # no evaluations
     return values
 
 
