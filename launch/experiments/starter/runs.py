@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from threading import Event
 
 from tqdm import tqdm
 
@@ -69,14 +70,25 @@ def _stage_flags(arm: Arm, number: int, seed: int, max_steps: int) -> Flags:
 
 def _in_parallel(name: str, jobs: int, calls: Sequence[Callable[[], None]]) -> None:
     """The first that fails, or Ctrl-C, ends the rest: those that run finish, none begins."""
+    is_over = Event()
+
+    def unless_over(call: Callable[[], None]) -> None:
+        if is_over.is_set():  # asked here: a free thread would take the next call before we could cancel it
+            return
+        try:
+            call()
+        except BaseException:
+            is_over.set()
+            raise
+
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(calls), desc=name) as bar:
-        futures = [pool.submit(call) for call in calls]
+        futures = [pool.submit(unless_over, call) for call in calls]
         try:
             for future in as_completed(futures):
                 future.result()
                 bar.update()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            is_over.set()
 
 
 def _boost(out: Path, seed: int, evaluations: Sequence[str]) -> None:
