@@ -18,7 +18,7 @@ def report(out: Path, study: Study, arms: Sequence[Arm], seeds: Sequence[int]) -
     """A Markdown table for each evaluation of the study, of the runs that are finished."""
     tables = []
     for name in study.evaluations:
-        head = [] if name == "eval" else [f"Evaluated with {name.removeprefix('eval-').replace('-', ' ')}:", ""]
+        head = [] if name == "eval" else [f"Evaluated with --{name.removeprefix('eval-').replace('-', ' ')}:", ""]
         tables.append("\n".join([*head, *_table(out, study, arms, seeds, name)]))
     return "\n\n".join(tables)
 
