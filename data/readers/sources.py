@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from data.problem import Problem
+from data.readers.contests import read_contest
 from data.readers.evalplus import read_evalplus
-from data.readers.functions import read_functions
 from data.readers.humaneval import read_humaneval
 from data.readers.kodcode import read_kodcode
 from data.readers.mbpp import read_mbpp
@@ -18,7 +18,8 @@ READERS: dict[str, Callable[[Row], Problem]] = {
     "evalplus": read_evalplus,
     "kodcode": read_kodcode,
     "odex": read_odex,
-    "apps": read_functions,
+    "apps": read_contest,
+    "livecodebench": read_contest,
 }
 
 
