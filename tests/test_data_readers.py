@@ -153,6 +153,21 @@ if __name__ == "__main__":
     assert [test.status == "passed" for test in wrong.tests] == [True, True, False, True, False]
 
 
+def test_kodcode_modules_that_run_their_tests_or_try_an_import():
+    row = {**KODCODE, "solution": "def f(x):\n    return x + 1", "test": "def test_f():\n    assert f(1) == 2\n\ntest_f()"}
+    assert convert("kodcode", row, {}).test_list == ("assert f(1) == 2",)
+    optional = "try:\n    import numba\nexcept ImportError:\n    numba = None\ndef f(x):\n    return x + 1"
+    assert convert("kodcode", {**row, "solution": optional}, {}).code == optional
+    own_class = "class Node:\n    pass\ndef f(x):\n    return x"
+    both = {**row, "solution": own_class, "test": "class Node:\n    pass\ndef test_f():\n    assert f(Node())"}
+    assert convert("kodcode", both, {}).code == own_class
+
+
+def test_odex_imports_submodules_that_its_authors_had():
+    row = {**ODEX, "prompt": "import urllib\ndef f_7(x):\n\treturn ", "canonical_solution": "urllib.parse.quote(x)"}
+    assert convert("odex", row, {}).test_setup_code.split("\n")[-1] == "import urllib.parse"
+
+
 def test_contests_that_call_functions():
     problem = convert("apps", APPS, {})
     assert problem.test_list == ("assert add(1, 2) == 3", "assert add('a', 'b') == 'ab'")
@@ -275,6 +290,12 @@ def without(row, name):
             {**KODCODE, "test": "@pytest.fixture\ndef b():\n    yield 1\n\ndef test_a(b):\n    assert f(b)"},
             "its fixture b cleans up or has options",
         ),
+        ("kodcode", {**KODCODE, "solution": "import scipy\ndef f(x): return x"}, "it needs the package scipy"),
+        (
+            "kodcode",
+            {**KODCODE, "solution": "def f(x): return x", "test": "def f(x): return x\ndef test_f():\n    assert f(1) == 1"},
+            "its tests define f themselves",
+        ),
         ("kodcode", {**KODCODE, "test": "class TestA(Base):\n    def test_a(self):\n        assert f(1)"}, "has a base class"),
         (
             "apps",
@@ -290,6 +311,11 @@ def without(row, name):
             "livecodebench",
             {"question_content": "a", "public_test_cases": "[1]"},
             "'public_test_cases' must be a list",
+        ),
+        (
+            "apps",
+            {**APPS, "starter_code": "class Solution:", "input_output": '{"inputs": ["1"], "outputs": ["2"]}'},
+            "no 'fn_name'",
         ),
         ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),
         ("apps", {**APPS, "input_output": "{"}, "field 'input_output' is not JSON"),

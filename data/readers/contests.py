@@ -51,6 +51,8 @@ def _apps(row: Row, call: str) -> tuple[list[str], int]:
     if len(value["inputs"]) != len(value["outputs"]):
         raise Unusable(f"it has {len(value['inputs'])} inputs and {len(value['outputs'])} outputs")
     name = value.get("fn_name")
+    if not name and call:
+        raise Unusable("its starter code is a class, and 'input_output' has no 'fn_name' to call")
     if not name:
         return [_stdin_test(given, expected) for given, expected in pairs], 1
     for given, _ in pairs:

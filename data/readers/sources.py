@@ -11,6 +11,7 @@ from data.readers.kodcode import read_kodcode
 from data.readers.mbpp import read_mbpp
 from data.readers.odex import read_odex
 from data.readers.row import Row
+from data.readers.testing import refuse_missing_modules
 
 READERS: dict[str, Callable[[Row], Problem]] = {
     "mbpp": read_mbpp,
@@ -25,5 +26,7 @@ READERS: dict[str, Callable[[Row], Problem]] = {
 
 def convert(source: str, values: Any, fields: Mapping[str, str]) -> Problem:
     """The problem of one row. `fields` maps the reader's names to the row's own. Raises: Unusable."""
-    row = Row.of(values, fields)
-    return READERS[source](row)
+    problem = READERS[source](Row.of(values, fields))
+    for code in (problem.code, problem.test_setup_code, *problem.test_list):
+        refuse_missing_modules(code)
+    return problem
