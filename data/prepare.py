@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Prepared:
     problems: list[Problem] = field(default_factory=list)
     suites: list[Suite] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
+    renamed: list[dict[str, Any]] = field(default_factory=list)
     num_verified: int = 0
     failing: list[dict[str, Any]] = field(default_factory=list)
     repeated: list[Overlap] = field(default_factory=list)
@@ -102,14 +104,13 @@ def read(flags: argparse.Namespace) -> Prepared:
     """Every row converted, and its tests compiled, or refused. Raises: DataError where the input can't be read."""
     renamed = {own: getattr(flags, f"{name}_field") for name, own in FIELDS.items() if getattr(flags, f"{name}_field")}
     source = f"{flags.input}:{flags.split}" if flags.split else flags.input
-    prepared, places = Prepared(), {}
+    prepared, taken = Prepared(), set()
     for place, values in tqdm(source_rows(source), desc="rows", disable=None):
         prepared.num_rows += 1
         try:
             problem = convert(flags.source, values, renamed)
-            name = problem.problem_id or str(prepared.num_rows - 1)
-            if name in places:
-                raise Unusable(f"its id {name!r} was used at {places[name]} already")
+            own_id = problem.problem_id or str(prepared.num_rows - 1)
+            name = _free_id(own_id, taken) if own_id in taken else own_id
             problem = Problem(**{**asdict(problem), "problem_id": name})
             suite = compile_suite(problem.test_list, problem.test_setup_code, defined_names(problem.code))
             if any(test.inline and "pytest" in source for test, source in zip(suite.tests, problem.test_list)):
@@ -117,10 +118,16 @@ def read(flags: argparse.Namespace) -> Prepared:
         except (Unusable, ValueError) as error:
             prepared.refused.append({"place": place, "reason": str(error), "row": values})
             continue
-        places[name] = place
+        taken.add(name)
+        prepared.renamed += [{"place": place, "problem_id": name}] if name != own_id else []
         prepared.problems.append(problem)
         prepared.suites.append(suite)
     return prepared
+
+
+def _free_id(name: str, taken: set[str]) -> str:
+    """Several rows of ODEX share the question that they come from: the second becomes NAME-2."""
+    return next(own for number in count(2) if (own := f"{name}-{number}") not in taken)
 
 
 def verify(prepared: Prepared, flags: argparse.Namespace) -> None:
@@ -165,6 +172,7 @@ def report_of(prepared: Prepared, written: list[Problem]) -> dict[str, Any]:
         "converted": len(prepared.problems),
         "refused": len(prepared.refused),
         "refused_reasons": dict(Counter(one["reason"] for one in prepared.refused).most_common()),
+        "renamed": prepared.renamed,
         "written": len(written),
         "tests": sum(suite.num_tests for suite in prepared.suites),
         "tests_inline": sum(suite.num_inline for suite in prepared.suites),
@@ -185,6 +193,9 @@ def text_of(report: dict[str, Any], output: Path) -> str:
     if report["references_run"]:
         num_failing = sum(one["status"] != "no reference" for one in report["references_failing"])
         lines.append(f"{report['references_run'] - num_failing} of {report['references_run']} references pass their tests")
+    if report["renamed"]:
+        first = report["renamed"][0]["problem_id"]
+        lines.append(f"{len(report['renamed'])} rows share an id with one before them; the first is now {first}")
     lines += [f"  refused {count}: {reason}" for reason, count in list(report["refused_reasons"].items())[:10]]
     for key, what in (
         ("references_failing", "references that do not pass"),

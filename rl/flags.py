@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from data.problem import DataError
 from rl.config import ConfigError
+from rl.flag_help import arrange
 from sandbox.pool import SandboxUnavailable
 
 Config = TypeVar("Config")
@@ -40,6 +41,7 @@ def parse_flags(kind: type[Config], argv: list[str], description: str) -> Config
     names = [f.name for f in fields(kind)]
     parser = _Parser(kind, description=description, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE.yaml", help="Preset: flag names with values; flags on the command line win.")
+    arrange(parser, kind)
     preset_only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     preset_only.add_argument("--config")
     path = preset_only.parse_known_args(argv)[0].config

@@ -1,6 +1,8 @@
-"""`pytest.approx`, for a judge that has no pytest."""
+"""`pytest.approx`, for a judge that has no pytest, and its like for printed text."""
 
 import math
+
+TOLERANCE = 1e-6
 
 
 class Approx:
@@ -32,3 +34,39 @@ class Approx:
             expected == got
             or abs(expected - got) <= max(relative * abs(expected), 1e-12 if self.abs is None else self.abs) < math.inf
         )
+
+
+class ApproxOutput:
+    """Equal to a printed text word by word and line by line, where a decimal such as 0.25 may be off by 1e-6, relative or
+    absolute. Whole numbers have to be the same.
+    """
+
+    def __init__(self, expected: str):
+        self.lines = [line.split() for line in expected.split("\n")]
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not str:
+            return False
+        lines = [line.split() for line in other.split("\n")]
+        return len(lines) == len(self.lines) and all(
+            len(expected) == len(got) and all(map(_is_near, expected, got)) for expected, got in zip(self.lines, lines)
+        )
+
+    __hash__ = None
+
+
+def is_decimal(word: str) -> bool:
+    """Whether a word is a number with a decimal point or an exponent."""
+    try:
+        return math.isfinite(float(word)) and not word.lstrip("+-").isdecimal() and "_" not in word
+    except ValueError:
+        return False
+
+
+def _is_near(expected: str, got: str) -> bool:
+    if expected == got or not is_decimal(expected):
+        return expected == got
+    try:
+        return math.isclose(float(expected), float(got), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    except ValueError:
+        return False

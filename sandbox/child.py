@@ -12,10 +12,12 @@ import types
 
 from sandbox.encoding import Encoder, to_json
 from sandbox.frames import pack, write_all
+from sandbox.script import stdout_of
 
 LOADED, VALUES, ERROR = b"L", b"v", b"e"
 OUT_OF_MEMORY = pack(b'e["memory","MemoryError"]')
 NONCE_BYTES = 32
+STDOUT_OF = "stdout_of"  # what a test calls to run the program as a script
 RESERVE_BYTES = 4 << 20
 MAX_MESSAGE = 300
 type_name = type.__dict__["__name__"].__get__
@@ -36,12 +38,12 @@ def describe(error: BaseException) -> list[str]:
     return [status, f"{name}: {message}" if message else name]
 
 
-def new_module() -> types.ModuleType:
-    """The program as a real module, which dataclasses and pickle look up by name; not `__main__`, so its main block stays
-    quiet.
+def new_module(name: str = "solution") -> types.ModuleType:
+    """The program as a real module, which dataclasses and pickle look up by name; not `__main__` unless it is a script, so
+    its main block stays quiet.
     """
-    module = types.ModuleType("solution")
-    sys.modules["solution"] = module
+    module = types.ModuleType(name)
+    sys.modules[name] = module
     return module
 
 
@@ -71,6 +73,23 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - a program may raise anything
             self.report(error)
             return False
+        send(self.fd, LOADED)
+        return True
+
+    def load_script(self, code: str, setup: str) -> bool:
+        """Compile the program, which runs when a test calls `stdout_of`. An exception ends everything, as in `load`."""
+        try:
+            setup_code, program = compile(setup, "<setup>", "exec"), compile(code, "<program>", "exec", dont_inherit=True)
+        except BaseException as error:  # noqa: BLE001 - source may break the compiler in many ways
+            self.report(error)
+            return False
+
+        def execute() -> None:
+            namespace = new_module("__main__").__dict__
+            exec(setup_code, namespace)
+            exec(program, namespace)
+
+        self.namespace[STDOUT_OF] = lambda stdin: stdout_of(execute, stdin, self.encoder.max_bytes)
         send(self.fd, LOADED)
         return True
 

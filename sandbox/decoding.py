@@ -11,7 +11,7 @@ import math
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
-from sandbox.encoding import MAX_DEPTH
+from sandbox.encoding import CLASSES, MAX_DEPTH
 
 MAX_INT_DIGITS = 20  # the child writes longer ones in hexadecimal, which is linear to read
 MAX_DECIMAL_EXPONENT = 5000
@@ -136,6 +136,12 @@ def _fraction(decoder: Decoder, body: object, data: dict, depth: int) -> object:
     return Fraction(numerator, denominator)
 
 
+def _class(decoder: Decoder, body: object, data: dict, depth: int) -> type:
+    if body not in CLASSES:
+        raise Malformed("an unknown class")
+    return CLASSES[body]
+
+
 def _range(decoder: Decoder, body: object, data: dict, depth: int) -> range:
     return range(*decoder.items(body, depth))
 
@@ -153,6 +159,7 @@ READ = {
     "D": _decimal,
     "F": _fraction,
     "g": lambda decoder, body, data, depth: Iterated(decoder.items(body, depth)),
+    "T": _class,
     "o": _opaque,
 }
 

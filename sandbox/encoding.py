@@ -5,7 +5,7 @@ that what a program overrides on it is never asked. Everything else is opaque: `
 other containers carry a one-letter tag.
 
     t tuple   s set   f frozenset   d dict   b bytes   y bytearray   i large int   c complex   r range   D Decimal   F Fraction
-    g an iterator that a wrapper such as `list(...)` of the test consumes   o opaque
+    g an iterator that a wrapper such as `list(...)` of the test consumes   T a builtin class   o opaque
 """
 
 import json
@@ -61,6 +61,8 @@ class Encoder:
             write = next((ENCODE[base] for base in mro_of(kind) if base in ENCODE), None)
         if write is not None:
             return write(self, value, depth)
+        if kind is type and value in CLASS_NAMES:
+            return {"T": CLASS_NAMES[value]}
         if kind.__module__ == "numpy" and hasattr(value, "item") and hasattr(value, "ndim") and value.ndim == 0:
             return self.node(value.item(), depth + 1)
         return {"o": kind.__name__}
@@ -152,5 +154,7 @@ ENCODE = {
     Decimal: _decimal,
     Fraction: _fraction,
 }
+CLASSES = {kind.__name__: kind for kind in (*ENCODE, bool, object, type, type(None))}
+CLASS_NAMES = {kind: name for name, kind in CLASSES.items()}
 SIZED = frozenset((deque, type({}.keys()), type({}.values()), type({}.items())))
 PLAIN = (*ENCODE, type(None))

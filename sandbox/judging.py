@@ -15,7 +15,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
-from sandbox.approx import Approx
+from sandbox.approx import Approx, ApproxOutput
 from sandbox.decoding import Iterated, Opaque, TooLarge, guard_hashing
 
 Thunk = Callable[[list], object]
@@ -115,6 +115,7 @@ SCALAR = {
     "range": _range,
     "Decimal": Decimal,
     "Fraction": Fraction,
+    "approx_output": ApproxOutput,
 }
 TYPES = {
     "int": int,

@@ -29,7 +29,8 @@ LEAN = tuple(
     abc array bisect cmath collections collections.abc contextlib copy dataclasses datetime decimal enum fractions
     functools heapq io itertools json keyword math numbers operator os random re statistics string struct sys textwrap
     time traceback types typing warnings weakref gc errno builtins __future__ unicodedata encodings.ascii
-    encodings.latin_1
+    encodings.latin_1 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw
+    _multibytecodec
     """.split()
 )
 WIDE = tuple(

@@ -6,6 +6,7 @@ makes the test inline.
 """
 
 import ast
+from collections.abc import Sequence
 
 from sandbox.judging import Thunk
 from sandbox.splitting import Scope, Splitter, Unsplittable, root_name
@@ -46,9 +47,9 @@ class Steps:
 
     def add_body(self, body: list[ast.stmt], functions: dict[str, ast.FunctionDef], tests: list[str]) -> None:
         expanded = {name for name in functions if name in tests or _is_check_call(functions[name], body)}
-        self.mark_constants(
-            [node for node in body if not (isinstance(node, ast.FunctionDef) and node.name in expanded)], self.scope
-        )
+        is_expanded = [isinstance(node, ast.FunctionDef) and node.name in expanded for node in body]
+        inner = [child for node, is_inner in zip(body, is_expanded) if is_inner for child in node.body]
+        self.mark_constants([node for node, is_inner in zip(body, is_expanded) if not is_inner], self.scope, inner)
         for node in body:
             if isinstance(node, ast.FunctionDef) and node.name in expanded:
                 if node.name in tests:
@@ -82,8 +83,10 @@ class Steps:
         self.ops.append(("n", "", "end"))
         self.scope = outer
 
-    def mark_constants(self, body: list[ast.stmt], scope: Scope) -> None:
-        """Let the judge keep `expected = [1, 2]`: a name bound once to a closed value and never handed to the program."""
+    def mark_constants(self, body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt] = ()) -> None:
+        """Let the judge keep `expected = [1, 2]`: a name bound once to a closed value and never handed to the program, also
+        not by `inner`, the statements of the test's functions.
+        """
         stores = [
             child.id
             for node in body
@@ -98,7 +101,7 @@ class Steps:
             if not isinstance(target, ast.Name) or stores.count(target.id) != 1 or target.id in scope.program_names:
                 continue
             splitter = Splitter(scope)
-            if splitter.needs_program(node.value) or _is_handed_over(target.id, body, scope):
+            if splitter.needs_program(node.value) or _is_handed_over(target.id, [*body, *inner], scope):
                 continue
             try:
                 scope.constants[target.id] = splitter.split(node.value)

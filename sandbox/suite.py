@@ -3,7 +3,8 @@
 A test is one string of Python: an assert, a few statements with asserts, a `check(candidate)` function with its call, or
 pytest functions. Its statements become operations that the child carries out in order, and its asserts become checks on the
 values that come back. A test that cannot be split runs whole inside the child; it is marked `inline`, and its verdict is a
-word of the child's with a nonce.
+word of the child's with a nonce. `assert stdout_of("1 2\\n") == "3"` runs the whole program as a script, with that on its
+standard input, in a process of its own.
 """
 
 import ast
@@ -12,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sandbox.child import STDOUT_OF
 from sandbox.decoding import Decoder, Malformed, TooLarge, parse, size_of
 from sandbox.encoding import Encoder, to_json
 from sandbox.judging import Thunk, outcome
@@ -93,9 +95,23 @@ def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_name
             for name in bound_names([node]):
                 scope.add_program_name(name)
     tests = tuple(_compile(number, source, scope) for number, source in enumerate(test_list, start=1))
+    is_script = STDOUT_OF not in scope.program_names and _run_scripts(tests)
     before = bool(setup.body) and all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in setup.body)
-    payload = json.dumps({"setup": setup_code, "setup_first": before, "tests": [test.ops for test in tests]})
+    payload = json.dumps(
+        {"setup": setup_code, "setup_first": before, "is_script": is_script, "tests": [test.ops for test in tests]}
+    )
     return Suite(tests, payload, "\n".join([setup_code, *test_list]))
+
+
+def _run_scripts(tests: Sequence[Test]) -> bool:
+    """Whether the tests run the program as a script. Raises ValueError where only some do."""
+    run = [any(f"{STDOUT_OF}(" in source for _, source, _ in test.ops) for test in tests]
+    if any(run) and not all(run):
+        raise ValueError(
+            f"test {run.index(False) + 1} does not call {STDOUT_OF} and others do: a program is run as a script, or its "
+            "functions are called, not both"
+        )
+    return any(run)
 
 
 def _parse(source: str, what: str) -> ast.Module:

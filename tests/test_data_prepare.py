@@ -53,19 +53,20 @@ def test_every_row_is_accounted_for(rows, tmp_path):
     done = prepare("--source", "mbpp", "--input", rows, "--output", output, "--verify")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
-    assert (report["rows"], report["converted"], report["refused"], report["written"]) == (7, 4, 3, 4)
+    assert (report["rows"], report["converted"], report["refused"], report["written"]) == (7, 5, 2, 5)
     refused = [json.loads(line) for line in (tmp_path / "out.jsonl.refused.jsonl").read_text().splitlines()]
-    assert [row["place"].rsplit(":", 1)[1] for row in refused] == ["3", "4", "7"]
+    assert [row["place"].rsplit(":", 1)[1] for row in refused] == ["3", "7"]
     assert "test 1 checks nothing: 'oops'" in refused[0]["reason"]
-    assert "its id '1' was used at" in refused[1]["reason"]
-    assert "test 1 is not valid Python" in refused[2]["reason"]
+    assert "test 1 is not valid Python" in refused[1]["reason"]
+    assert [one["problem_id"] for one in report["renamed"]] == ["1-2"]
     assert {one["problem_id"]: one["status"] for one in report["references_failing"]} == {
         "2": "failed",
+        "1-2": "no reference",
         "6": "no reference",
     }
     assert report["duplicates"] == [{"problem": "5", "other": "1", "how": "same text and reference"}]
     assert "2 of 3 references pass their tests" in done.stdout
-    assert [problem.problem_id for problem in read_problems(str(output))] == ["1", "2", "5", "6"]
+    assert [problem.problem_id for problem in read_problems(str(output))] == ["1", "2", "1-2", "5", "6"]
     again = prepare("--source", "mbpp", "--input", rows, "--output", output)
     assert again.returncode == 2
     assert "exists; give another file, or add --overwrite" in again.stderr

@@ -1,6 +1,9 @@
 """Rows of every benchmark as problems, by hand-made rows of their shapes, and rows that can't be used, with the reason."""
 
+import base64
 import json
+import pickle
+import zlib
 from pathlib import Path
 
 import pytest
@@ -150,10 +153,37 @@ if __name__ == "__main__":
     assert [test.status == "passed" for test in wrong.tests] == [True, True, False, True, False]
 
 
-def test_calls_of_functions():
+def test_kodcode_modules_that_run_their_tests_or_try_an_import():
+    row = {**KODCODE, "solution": "def f(x):\n    return x + 1", "test": "def test_f():\n    assert f(1) == 2\n\ntest_f()"}
+    assert convert("kodcode", row, {}).test_list == ("assert f(1) == 2",)
+    optional = "try:\n    import numba\nexcept ImportError:\n    numba = None\ndef f(x):\n    return x + 1"
+    assert convert("kodcode", {**row, "solution": optional}, {}).code == optional
+    own_class = "class Node:\n    pass\ndef f(x):\n    return x"
+    both = {**row, "solution": own_class, "test": "class Node:\n    pass\ndef test_f():\n    assert f(Node())"}
+    assert convert("kodcode", both, {}).code == own_class
+
+
+def test_odex_imports_submodules_that_its_authors_had():
+    row = {**ODEX, "prompt": "import urllib\ndef f_7(x):\n\treturn ", "canonical_solution": "urllib.parse.quote(x)"}
+    assert convert("odex", row, {}).test_setup_code.split("\n")[-1] == "import urllib.parse"
+
+
+def test_contests_that_call_functions():
     problem = convert("apps", APPS, {})
     assert problem.test_list == ("assert add(1, 2) == 3", "assert add('a', 'b') == 'ab'")
+    assert problem.shown_tests == problem.test_list[:1]
     assert problem.code == "def add(a, b):\n    return a + b"
+    wrapped = {"fn_name": "add", "inputs": [[1, 2]], "outputs": [[3]]}
+    method = {
+        **APPS,
+        "starter_code": "class Solution:\n    def add(self, a, b):\n        ",
+        "input_output": json.dumps(wrapped),
+        "solutions": json.dumps(["print 'Python 2'", "class Solution:\n    def add(self, a, b):\n        return a + b"]),
+    }
+    problem = convert("apps", method, {})
+    assert problem.test_list == ("assert Solution().add(1, 2) in ([3], 3)",)
+    assert problem.text == "Add.\n\nBegin with this:\n\nclass Solution:\n    def add(self, a, b):"
+    assert problem.code.startswith("class Solution")
     cases = [{"input": '[1, 2]\n"x"', "output": "true", "testtype": "functional"}]
     row = {
         "question_id": "q",
@@ -161,7 +191,54 @@ def test_calls_of_functions():
         "metadata": '{"func_name": "has"}',
         "public_test_cases": json.dumps(cases),
     }
-    assert convert("apps", row, {}).test_list == ("assert has([1, 2], 'x') == True",)
+    assert convert("livecodebench", row, {}).test_list == ("assert has([1, 2], 'x') == True",)
+
+
+STDIN = {
+    "problem_id": 4,
+    "question": "Add two numbers.\n",
+    "solutions": json.dumps(["a, b = map(float, input().split())\nprint(a + b)"]),
+    "input_output": json.dumps({"inputs": ["1 2\r\n", ["0.5 1"], [0.25, 3]], "outputs": ["3.0 \n", ["1.5"], "3"]}),
+}
+
+
+def packed(tests) -> str:
+    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(tests)))).decode()
+
+
+def test_contests_on_standard_input():
+    problem = convert("apps", {**STDIN, "starter_code": ""}, {})
+    assert problem.test_list == (
+        "assert stdout_of('1 2\\n') == approx_output('3.0')",
+        "assert stdout_of('0.5 1\\n') == approx_output('1.5')",
+        "assert stdout_of('0.25\\n3\\n') == '3'",
+    )
+    assert len(problem.shown_tests) == 1
+    assert problem.text == "Add two numbers.\n\nWrite a whole program that reads standard input and prints its answer."
+    case = {"input": "1\n", "output": "1\n", "testtype": "stdin"}
+    row = {"question_id": "a", "question_content": "Echo.", "public_test_cases": json.dumps([case]), "metadata": "{}"}
+    for hidden in (packed([case, case]), json.dumps([case, case])):
+        problem = convert("livecodebench", {**row, "private_test_cases": hidden}, {})
+        assert (len(problem.test_list), problem.num_hidden, problem.code) == (3, 2, "")
+    for unsafe in (base64.b64encode(zlib.compress(pickle.dumps(print))).decode(), "AAAA", "?"):
+        with pytest.raises(Unusable, match="'private_test_cases' can't be unpacked"):
+            convert("livecodebench", {**row, "private_test_cases": unsafe}, {})
+    with pytest.raises(Unusable, match="a test of type 'functional', and no function's name in 'metadata'"):
+        convert("livecodebench", {**row, "public_test_cases": json.dumps([{**case, "testtype": "functional"}])}, {})
+
+
+def test_references_of_contests_pass_and_others_do_not():
+    problem = convert("apps", {**STDIN, "input_output": json.dumps({"inputs": ["1 2\n"], "outputs": ["3.0"]})}, {})
+    method = "class Solution:\n    def add(self, a, b):\n        return {}"
+    wrapped = {"fn_name": "add", "inputs": [[1, 2]], "outputs": [[3]]}
+    called = convert(
+        "apps", {**APPS, "solutions": json.dumps([method.format("a + b")]), "input_output": json.dumps(wrapped)}, {}
+    )
+    programs = [problem.code, "print(4.0)"], [called.code, method.format("[a + b]"), method.format("a")]
+    with SandboxPool(1) as pool:
+        for one, codes, expected in zip((problem, called), programs, ([True, False], [True, True, False])):
+            suite = compile_suite(one.test_list, one.test_setup_code, defined_names(one.code))
+            assert [verdict.all_passed for verdict in pool.grade([(code, suite) for code in codes])] == expected
 
 
 def test_evalplus_hides_the_long_test():
@@ -213,8 +290,33 @@ def without(row, name):
             {**KODCODE, "test": "@pytest.fixture\ndef b():\n    yield 1\n\ndef test_a(b):\n    assert f(b)"},
             "its fixture b cleans up or has options",
         ),
+        ("kodcode", {**KODCODE, "solution": "import scipy\ndef f(x): return x"}, "it needs the package scipy"),
+        (
+            "kodcode",
+            {**KODCODE, "solution": "def f(x): return x", "test": "def f(x): return x\ndef test_f():\n    assert f(1) == 1"},
+            "its tests define f themselves",
+        ),
         ("kodcode", {**KODCODE, "test": "class TestA(Base):\n    def test_a(self):\n        assert f(1)"}, "has a base class"),
-        ("apps", {**APPS, "input_output": '{"inputs": ["1"], "outputs": ["2"]}'}, "its tests feed standard input"),
+        (
+            "apps",
+            {**APPS, "input_output": '{"inputs": [{"a": 1}], "outputs": ["2"]}'},
+            "must be a text or a list of lines",
+        ),
+        (
+            "apps",
+            {**APPS, "input_output": '{"inputs": [1], "outputs": [2], "fn_name": "f"}'},
+            "an input of f must be the list",
+        ),
+        (
+            "livecodebench",
+            {"question_content": "a", "public_test_cases": "[1]"},
+            "'public_test_cases' must be a list",
+        ),
+        (
+            "apps",
+            {**APPS, "starter_code": "class Solution:", "input_output": '{"inputs": ["1"], "outputs": ["2"]}'},
+            "no 'fn_name'",
+        ),
         ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),
         ("apps", {**APPS, "input_output": "{"}, "field 'input_output' is not JSON"),
     ],

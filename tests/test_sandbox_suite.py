@@ -249,3 +249,19 @@ def test_raises_is_split():
 def test_counts():
     suite = compile_suite(["assert f(1) == 1", "assert f(1) == f(2)"])
     assert (suite.num_tests, suite.num_inline) == (2, 1)
+
+
+def test_a_constant_that_a_function_of_the_test_hands_over_goes_to_the_program():
+    compiled = compile_suite(["u = 5\nw = 6\ndef check(g):\n    assert g(u) == w\ncheck(f)"]).tests[0]
+    assert ("x", "u = 5", "") in compiled.ops and ("v", "f(u)", "") in compiled.ops
+    assert not any("w" in source for _, source, _ in compiled.ops)
+    assert compiled.judge(b"[6]", NONCE)[0] == "passed" and compiled.judge(b"[5]", NONCE)[0] == "failed"
+
+
+def test_a_class_is_a_value():
+    compiled = compile_suite(["assert f([1]) == list"]).tests[0]
+    assert compiled.judge(to_json([Encoder(100).encode(list)]).encode(), NONCE)[0] == "passed"
+    for other in (dict, [], type, type("list", (list,), {})):
+        assert compiled.judge(to_json([Encoder(100).encode(other)]).encode(), NONCE)[0] == "failed", other
+    assert compiled.judge(b'[{"T":"Decoder"}]', NONCE) == ("output", "not a value: an unknown class")
+    assert compiled.judge(b'[{"T":["list"]}]', NONCE)[0] == "output"

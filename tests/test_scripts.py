@@ -1,21 +1,26 @@
 """The scripts as a user calls them: help, bad input, and whole small runs on one process and on two."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, cocos_flags, distance, metrics_of, run_script, torchrun
 
 from rl.checkpoint import what_is_wrong
+from rl.cocos_config import CocosConfig
+from rl.config import EvaluateConfig
+from rl.train_config import BoostConfig
 
-SCRIPTS = ("train_boost.py", "train_cocos.py", "evaluate.py")
+SCRIPTS = {"train_boost.py": BoostConfig, "train_cocos.py": CocosConfig, "evaluate.py": EvaluateConfig}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_names_every_flag(script):
-    text = run_script(script, "--help").stdout
-    assert "--model_name_or_path" in text
-    assert "--config" in text
+def test_help_names_every_flag_once(script):
+    usage, _, text = run_script(script, "--help").stdout.partition("options:")
+    assert usage.startswith(f"usage: {script} --model_name_or_path PATH --output_dir DIR --")
+    listed = [line.split()[0] for line in text.splitlines() if line.startswith("  -")]
+    assert sorted(listed) == sorted(["-h", "--config", *(f"--{field.name}" for field in fields(SCRIPTS[script]))])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import ast
 from data.problem import Problem
 from data.readers.row import Row, Unusable
 from data.readers.testing import is_idle, is_import, lone_asserts, parse, source_of, uses
+from sandbox.suite import defined_names
 
 BUILT_IN_FIXTURES = {
     "capsys",
@@ -21,11 +22,13 @@ BUILT_IN_FIXTURES = {
 
 
 def read_kodcode(row: Row) -> Problem:
-    tests, setup = pytest_tests(row.text("test", "test_code"))
+    test_code, code = row.text("test", "test_code"), row.text("solution", "response", default="")
+    tests, setup = pytest_tests(test_code)
+    _refuse_tests_of_themselves(test_code, code)
     return Problem(
         problem_id=row.problem_id("question_id", "task_id"),
         text=row.text("question", "instruction"),
-        code=row.text("solution", "response", default=""),
+        code=code,
         test_list=tuple(tests),
         test_setup_code=setup,
     )
@@ -37,7 +40,7 @@ def pytest_tests(code: str) -> tuple[list[str], str]:
     Functions of asserts alone are split; other functions, every case of a parametrised one, and every method of a class are a
     test each, with the module's helpers in front.
     """
-    body = [node for node in parse(code, "the test code").body if not _is_main(node) and not is_idle(node)]
+    body = [node for node in parse(code, "the test code").body if not (_is_main(node) or _runs_a_test(node) or is_idle(node))]
     imports = [node for node in body if is_import(node) and not _is_of_the_harness(node)]
     fixtures = {n.name: n for n in body if isinstance(n, ast.FunctionDef) and any(map(_is_fixture, n.decorator_list))}
     functions = [n for n in body if isinstance(n, ast.FunctionDef) and n.name.startswith("test")]
@@ -159,3 +162,18 @@ def _is_of_the_harness(node: ast.Import | ast.ImportFrom) -> bool:
 
 def _is_main(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__name__" in uses(node.test)
+
+
+def _runs_a_test(node: ast.stmt) -> bool:
+    """`test_it()` on the module's own level, which pytest does by itself."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id.startswith("test")
+
+
+def _refuse_tests_of_themselves(test_code: str, code: str) -> None:
+    """Some rows define again what they test, and would pass any program. Raises: Unusable."""
+    module = parse(test_code, "the test code")
+    own = {node.name for node in module.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    tested = defined_names(code) & uses(module)
+    if tested and tested <= own:
+        raise Unusable(f"its tests define {', '.join(sorted(tested))} themselves, so that they never call the program")

@@ -1,14 +1,12 @@
 """ODEX: an intent and the start of a function; tests are pieces of the body of `check(candidate)`, hidden but for the first."""
 
 import ast
-import sys
 
 from data.problem import Problem
 from data.readers.row import Row, Unusable
 from data.readers.testing import check_tests, parse, uses
 
-# What the sandbox has besides the standard library.
-AVAILABLE = {"numpy"}
+SUBMODULES = {"urllib.request", "urllib.parse", "urllib.error", "http.server", "http.client", "xml.etree", "concurrent.futures"}
 
 
 def read_odex(row: Row) -> Problem:
@@ -23,7 +21,7 @@ def read_odex(row: Row) -> Problem:
         found, setup = check_tests(start + "".join(piece), entry_point)
         tests += found
         setups += [setup] if setup not in setups else []
-    _refuse_missing_modules(code + "\n" + "\n".join([*tests, *setups]))
+    setups += [f"import {name}" for name in _submodules("\n".join([code, *tests, *setups]))]
     return Problem(
         problem_id=row.problem_id("task_id"),
         text=f"{row.text('intent')} Write it as a function that begins with `{header}`.",
@@ -45,11 +43,9 @@ def _are_apart(start: str, pieces: list[str]) -> bool:
     return True
 
 
-def _refuse_missing_modules(code: str) -> None:
-    for node in ast.walk(parse(code, "reference and tests")):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        for name in names:
-            top = name.split(".")[0]
-            if top not in sys.stdlib_module_names and top not in AVAILABLE:
-                raise Unusable(f"it needs the package {top}, which the sandbox does not have")
+def _submodules(code: str) -> list[str]:
+    """`urllib.request` where only `urllib` is imported: in the authors' session another package had imported it."""
+    nodes = list(ast.walk(parse(code, "reference and tests")))
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    used = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)}
+    return sorted(name for name in used - imported if name.split(".")[0] in imported and name in SUBMODULES)

@@ -5,6 +5,7 @@ pass, such as `assert True`, are left out, since a reward by tests passed would 
 """
 
 import ast
+import sys
 
 from data.readers.row import Unusable
 
@@ -15,6 +16,25 @@ def parse(code: str, what: str) -> ast.Module:
         return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise Unusable(f"{what} is not valid Python ({error})") from None
+
+
+# What the sandbox has besides the standard library, and what its splitter understands by itself.
+AVAILABLE = {"numpy", "pytest", "solution"}
+
+
+def refuse_missing_modules(code: str) -> None:
+    """Raises: Unusable where it imports a package that the sandbox does not have, other than inside a `try`."""
+    try:
+        module = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError):
+        return  # whether it has to be valid is the reader's matter
+    tried = {child for node in ast.walk(module) if isinstance(node, ast.Try) for child in ast.walk(node)}
+    for node in ast.walk(module):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        for top in [name.split(".")[0] for name in names if node not in tried]:
+            if top not in sys.stdlib_module_names and top not in AVAILABLE:
+                raise Unusable(f"it needs the package {top}, which the sandbox does not have")
 
 
 def rename(node: ast.AST, names: dict[str, str]) -> str:
