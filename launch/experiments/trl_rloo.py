@@ -3,10 +3,10 @@
     python3 -m venv runs/trl && runs/trl/bin/pip install torch==2.13.0 && runs/trl/bin/pip install trl==1.16.0
     PYTHONPATH=. runs/trl/bin/python -m launch.experiments.trl_rloo --model_name_or_path M --data F --output_dir D
 
-One turn: `--rloo_k` completions of each prompt, all trained; the same prompts in the same order, the same KL coefficient, graded
-by our own sandbox. A completion ends at EOS or the limit. Logging, saving and data workers are off. What TRL offers for speed on
-a CPU is a flag here: bfloat16 by autocast over float32 weights (`--dtype`, TRL's own default) or in the weights too (`--weights`,
-which rounds most small updates away), rows of a pass, checkpointing (TRL's default, slower), continuous batching.
+One turn: `--rloo_k` completions of each prompt, all trained; the same prompts in the same order, the same KL coefficient,
+graded by our own sandbox. A completion ends at EOS or the limit. Logging, saving and data workers are off. What TRL offers for
+speed on a CPU is a flag: bfloat16 by autocast over float32 weights (`--dtype`, TRL's default) or in the weights too
+(`--weights`, which rounds most small updates away), rows of a pass, checkpointing (TRL's default), continuous batching.
 """
 
 import argparse
