@@ -3,20 +3,23 @@
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 INTERVAL_S = 0.2
 
 
-def wait_with_peak(process: subprocess.Popen) -> int:
+def wait_with_peak(process: subprocess.Popen, is_counted: Callable[[], bool] = lambda: True) -> int:
     """Wait for the end of `process`; the largest sum of resident bytes of it and its descendants that was seen.
 
-    Pages that several of them share count for each. A peak shorter than the interval may be missed.
+    Only while `is_counted` says so. Pages that several processes share count for each of them, and a peak shorter than the
+    interval may be missed.
     """
     peak = 0
     while process.poll() is None:
-        peak = max(peak, tree_bytes(process.pid))
+        if is_counted():
+            peak = max(peak, tree_bytes(process.pid))
         time.sleep(INTERVAL_S)
     return peak
 

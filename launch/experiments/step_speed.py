@@ -125,17 +125,24 @@ def run(name: str, measured: Measured, flags: argparse.Namespace, number: int) -
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
-            peak = wait_with_peak(process)
+            # Not what comes after the last step: ours writes a checkpoint then.
+            peak = wait_with_peak(process, lambda: len(_steps_in(folder)) < flags.steps)
         finally:
             process.terminate()
             process.wait()
     if process.returncode:
         raise SystemExit(f"{' '.join(words)}\n{(folder / 'log.txt').read_text()[-3000:]}")
     measured.peak_bytes.append(peak)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    add_steps(measured, [line for line in lines if "time/step_s" in line][1:])
+    add_steps(measured, _steps_in(folder)[1:])
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
+
+
+def _steps_in(folder: Path) -> list[dict[str, float]]:
+    """The steps that a run has logged so far."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [line for line in map(json.loads, lines) if "time/step_s" in line]
 
 
 def add_steps(measured: Measured, lines: Sequence[dict[str, float]]) -> None:
