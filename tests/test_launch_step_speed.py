@@ -59,13 +59,37 @@ def test_table_without_ours_has_no_ratios_and_tells_the_parts():
 
 @pytest.mark.parametrize("name", step_speed.ARMS)
 def test_command_of_an_arm_names_its_turns_its_precision_and_its_processes(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["step_speed", "--model_name_or_path", "M", "--data", "F", "--trl_python", "T"])
+    monkeypatch.setattr(sys, "argv", ["step_speed", "--model_name_or_path", "M", "--data", "F", "--trl_python", sys.executable])
     flags, arm = step_speed._parse(), step_speed.ARMS[name]
+    flags.trl_python = "T"
     words = step_speed.command(arm, flags, tmp_path)
     assert words[0] == ("T" if arm.kind == "trl" else sys.executable)
     assert words[words.index("--dtype") + 1] == arm.dtype
     assert ("--nproc_per_node" in words) == (arm.num_processes > 1)
     assert ("--num_turns" in words) == (arm.kind == "ours" and arm.num_turns == 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--steps", "1"], "--steps is 1"),
+        (["--rloo_k", "3"], "multiple of --rloo_k, which is 3"),
+        (["--trl_python", "nowhere"], "--trl_python nowhere: no such file"),
+        (["--arms", "TRL fp32"], "'TRL fp32' needs --trl_python"),
+        (["--arms", "TRL"], "invalid choice: 'TRL'"),
+    ],
+)
+def test_bad_flags_are_named_before_anything_runs(words, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["step_speed", "--model_name_or_path", "M", "--data", "F", *words])
+    with pytest.raises(SystemExit):
+        step_speed._parse()
+    assert said in capsys.readouterr().err
+
+
+def test_without_trl_its_arms_are_left_out(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["step_speed", "--model_name_or_path", "M", "--data", "F"])
+    kinds = [step_speed.ARMS[name].kind for name in step_speed._parse().arms]
+    assert set(kinds) == {"ours", "published"}
 
 
 def test_peak_counts_what_a_child_holds():

@@ -69,19 +69,22 @@ class Measured:
 
 def main() -> None:
     flags = _parse()
-    names = [name for name in flags.arms if ARMS[name].kind != "trl" or flags.trl_python]
-    measured = {name: Measured() for name in names}
-    with tqdm(total=flags.rounds * len(names), desc="runs") as bar:
+    measured = {name: Measured() for name in flags.arms}
+    with tqdm(total=flags.rounds * len(measured), desc="runs") as bar:
         for number in range(flags.rounds):
-            for name in names:
+            for name, numbers in measured.items():
                 bar.set_postfix_str(name)
-                run(name, measured[name], flags, number)
+                run(name, numbers, flags, number)
+                save({n: m for n, m in measured.items() if m.step_s}, flags)
                 bar.update()
-    report = table(measured)
+    print(table(measured))
+
+
+def save(measured: dict[str, Measured], flags: argparse.Namespace) -> None:
+    """What is measured so far, as `step_speed.json` and `step_speed.md`; a run that fails later does not lose it."""
     record = {"flags": vars(flags), "arms": {name: asdict(ARMS[name]) | asdict(m) for name, m in measured.items()}}
     (flags.output_dir / "step_speed.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
-    (flags.output_dir / "step_speed.md").write_text(report + "\n")
-    print(report)
+    (flags.output_dir / "step_speed.md").write_text(table(measured) + "\n")
 
 
 def _parse() -> argparse.Namespace:
@@ -90,7 +93,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="problems in MBPP format")
     parser.add_argument("--fewshot_data", help="solved problems shown before turn 1, in all arms")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/step_speed"))
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM", help=", ".join(ARMS))
+    parser.add_argument(
+        "--arms", nargs="+", choices=list(ARMS), metavar="ARM", help=f"all that can run, or some of: {'; '.join(ARMS)}"
+    )
     parser.add_argument("--trl_python", type=Path, help="python of an environment with TRL, see trl_rloo")
     parser.add_argument("--global_batch_size", type=int, default=16, help="episodes of a step")
     parser.add_argument("--rloo_k", type=int, default=4, help="samples of a group")
@@ -106,6 +111,12 @@ def _parse() -> argparse.Namespace:
         parser.error(
             f"--global_batch_size is {flags.global_batch_size}: it must be a multiple of --rloo_k, which is {flags.rloo_k}"
         )
+    if flags.trl_python and not flags.trl_python.is_file():
+        parser.error(f"--trl_python {flags.trl_python}: no such file; launch/experiments/trl_rloo.py says how to make it")
+    without_trl = [name for name in ARMS if flags.trl_python or ARMS[name].kind != "trl"]
+    for name in set(flags.arms or ()) - set(without_trl):
+        parser.error(f"--arms {name!r} needs --trl_python, the python of an environment with TRL")
+    flags.arms = flags.arms or without_trl
     return flags
 
 
