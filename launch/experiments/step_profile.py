@@ -40,6 +40,7 @@ from rl.scoring import (
 )
 
 NUM_SHOWN = 10
+LEAST_SHARE = 0.01  # of the step; a part that takes less has no table
 
 
 @dataclass
@@ -135,6 +136,8 @@ def report(parts: dict[str, Part], num_threads: int) -> str:
         busy = part.cpu_s / (part.wall_s * num_threads)
         lines.append(f"| {name} | {part.wall_s:.2f} | {part.wall_s / total:.0%} | {busy:.0%} |")
     for name, part in parts.items():
+        if part.wall_s < LEAST_SHARE * total:
+            continue
         costliest = sorted(part.operators.items(), key=lambda item: -item[1][0])[:NUM_SHOWN]
         lines += ["", f"| {name} | seconds | share | calls | ms a call |", "|---|---|---|---|---|"]
         for operator, (seconds, calls) in costliest:

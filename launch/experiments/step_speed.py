@@ -40,6 +40,7 @@ class Arm:
     flags: tuple[str, ...] = ()
 
 
+TRL_ROWS = ("--per_device_train_batch_size", "4")  # of a pass; its best
 ARMS = {
     "ours fp32, 1 process": Arm("ours", "float32"),
     "ours fp32, 2 processes": Arm("ours", "float32", 2),
@@ -48,8 +49,10 @@ ARMS = {
     "ours bf16, one turn": Arm("ours", "bfloat16", 1, 1),
     "published fp32": Arm("published", "float32"),
     "published bf16": Arm("published", "bfloat16"),
-    "TRL fp32": Arm("trl", "float32", 1, 1),
-    "TRL bf16": Arm("trl", "bfloat16", 1, 1),
+    "TRL fp32": Arm("trl", "float32", 1, 1, TRL_ROWS),
+    "TRL bf16": Arm("trl", "bfloat16", 1, 1, TRL_ROWS),
+    "TRL bf16 weights": Arm("trl", "float32", 1, 1, ("--weights", "bfloat16", *TRL_ROWS)),
+    "TRL bf16 weights, 2 processes": Arm("trl", "float32", 2, 1, ("--weights", "bfloat16", *TRL_ROWS)),
 }
 
 

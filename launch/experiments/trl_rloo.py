@@ -6,7 +6,8 @@
 One turn: `--rloo_k` completions of each prompt, all trained; the same prompts in the same order, the same KL coefficient,
 graded by our own sandbox. A completion ends at EOS or the limit. Logging, saving and data workers are off. What TRL offers for
 speed on a CPU is a flag: bfloat16 by autocast over float32 weights (`--dtype`, TRL's default) or in the weights too
-(`--weights`, which rounds most small updates away), rows of a pass, checkpointing (TRL's default), continuous batching.
+(`--weights`, which rounds most small updates away), rows of a pass, checkpointing (TRL's default). Its continuous batching is
+left out: on a CPU with 23 GB it was killed for want of memory.
 """
 
 import argparse
@@ -97,7 +98,6 @@ def trainer_config(flags: argparse.Namespace) -> RLOOConfig:
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=rows_of_process // rows,
         gradient_checkpointing=flags.gradient_checkpointing,
-        use_transformers_continuous_batching=flags.continuous_batching,
         num_generations=flags.rloo_k,
         max_completion_length=flags.max_new_tokens,
         temperature=flags.temperature,
@@ -126,7 +126,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rloo_k", type=int, default=4, help="completions of a prompt")
     parser.add_argument("--per_device_train_batch_size", type=int, default=0, help="rows of a pass; 0: all of the process")
     parser.add_argument("--gradient_checkpointing", action="store_true")
-    parser.add_argument("--continuous_batching", action="store_true", help="sample by transformers' generate_batch")
     parser.add_argument("--max_new_tokens", type=int, default=128)
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--learning_rate", type=float, default=1e-6)
