@@ -119,20 +119,40 @@ def published(
 ) -> int:
     """Both turns through `generate`; the number of tokens that come before the end marker or EOS, which are those of use."""
     torch.manual_seed(seed)
+    turns = published_rollout(model, encoder, problems, flags)
+    return sum(len(kept(ids, encoder.stop)) for turn in turns for ids in turn.completions)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One turn of `published_rollout`: prompts, what followed each up to EOS or the limit, and the logits (N, T, V) of it."""
+
+    prompts: list[list[int]]
+    completions: list[list[int]]
+    logits: list[torch.Tensor]  # of each batch of --max_rows; none of turn 1
+
+
+def published_rollout(
+    model: PreTrainedModel, encoder: PromptEncoder, problems: list[Problem], flags: argparse.Namespace
+) -> tuple[Generated, Generated]:
+    """A first attempt of each problem and `rloo_k` corrections of it, as the published code samples them.
+
+    Corrections come problem by problem, `rloo_k` times over. `flags` has rloo_k, max_new_tokens, temperature and max_rows.
+    """
     prompts = [encoder.first_ids(problem, sys.maxsize) for problem in problems]
-    firsts = _generate(model, encoder, prompts, flags, keep_logits=False)
-    attempts = [
-        Attempt(problem, prompt, _kept(ids, encoder.stop), [], "length", code=extract_code(decode(encoder.tokenizer, ids)))
-        for problem, prompt, ids in zip(problems, prompts, firsts)
-    ]
+    first = _generate(model, encoder, prompts, flags, keep_logits=False)
+    attempts = []
+    for problem, prompt, ids in zip(problems, prompts, first.completions):
+        ids = kept(ids, encoder.stop)
+        reason = encoder.stop.finish_reason(ids) or "length"
+        attempts.append(Attempt(problem, prompt, ids, [], reason, code=extract_code(decode(encoder.tokenizer, ids))))
     prompts = [encoder.correction_ids(attempt) for attempt in attempts] * flags.rloo_k
-    corrections = _generate(model, encoder, prompts, flags, keep_logits=True)
-    return sum(len(_kept(ids, encoder.stop)) for ids in firsts + corrections)
+    return first, _generate(model, encoder, prompts, flags, keep_logits=True)
 
 
 def _generate(
     model: PreTrainedModel, encoder: PromptEncoder, prompts: list[list[int]], flags: argparse.Namespace, keep_logits: bool
-) -> list[list[int]]:
+) -> Generated:
     eos = sorted(encoder.stop.eos_token_ids)
     config = GenerationConfig(
         max_new_tokens=flags.max_new_tokens,
@@ -144,17 +164,19 @@ def _generate(
         output_logits=keep_logits,
         return_dict_in_generate=True,
     )
-    completions = []
+    generated = Generated(prompts, [], [])
     for start in range(0, len(prompts), flags.max_rows):
         input_ids, attention_mask = left_pad(prompts[start : start + flags.max_rows], model.device)
         out = model.generate(input_ids=input_ids, attention_mask=attention_mask, generation_config=config)
         if keep_logits:
-            torch.stack(out.logits, 1)  # (N, T, V), from which the published code takes its logprobs
-        completions += out.sequences[:, input_ids.shape[1] :].tolist()
-    return completions
+            generated.logits.append(torch.stack(out.logits, 1))  # from which the published code takes its logprobs
+        rows = out.sequences[:, input_ids.shape[1] :].tolist()
+        generated.completions.extend(ids[: next((i for i, t in enumerate(ids, 1) if t in eos), len(ids))] for ids in rows)
+    return generated
 
 
-def _kept(ids: list[int], stop: StopCondition) -> list[int]:
+def kept(ids: list[int], stop: StopCondition) -> list[int]:
+    """`ids` up to the end marker or EOS."""
     return next((ids[:n] for n in range(1, len(ids) + 1) if stop.finish_reason(ids[:n])), ids)
 
 
