@@ -66,7 +66,7 @@ def test_rl_never_imports_launch_and_its_mathematics_only_torch(path):
 
 @pytest.mark.parametrize("path", sources("launch"), ids=str)
 def test_launch_never_imports_rl(path):
-    # Experiments run the scripts, read what these wrote, and draw it; those named are scripts themselves, which join launch and rl.
+    # Experiments run the scripts, read what these wrote, and draw it; those in SCRIPTS are scripts themselves, which join all.
     if "experiments" in path.relative_to(ROOT).parts:
         assert not foreign(path, {"launch", "numpy", "tqdm", "matplotlib"} | SCRIPTS.get(path.stem, set()))
         ours = {name for name in imports(path) if name.startswith("launch")}
