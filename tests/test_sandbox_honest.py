@@ -62,6 +62,12 @@ def f(): return {1:2}.keys()
 """,
         ["assert list(f()) == [1]", "assert len(f())==1", "assert sorted(f())==[1]"],
     ),
+    "encodings": (
+        """
+def f(text): return text.encode('shift-jis')
+""",
+        ["assert f('あ') == b'\\x82\\xa0'"],
+    ),
     "deque": (
         """
 from collections import deque
