@@ -31,16 +31,7 @@ from rl.ppo import update_epochs
 from rl.pretrained import check_same_tokens, compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.resampling import ProblemSource
 from rl.rollout import Collector, build_collector
-from rl.scoring import (
-    attempt_counts,
-    informative_problems,
-    loss_weights,
-    rollout_kls,
-    rollout_rewards,
-    score_penalties,
-    train_rows,
-    trained_attempts,
-)
+from rl.scoring import informative_problems, rollout_kls, rollout_rewards, scored
 from rl.session import Session, open_writer
 from rl.trajectory import Rollout
 
@@ -127,18 +118,11 @@ def train(
         clock.lap("kl_s")
         rewards, has_verdict = rollout_rewards(rollout, config.reward)  # waits for the sandbox
         clock.lap("reward_s")
-        is_trained = trained_attempts(rollout, has_verdict, config.truncated)
-        penalties = score_penalties(rollout, kls, config.kl_coefs("reward", kl_coef.value), config.truncation_penalty)
-        advantages = advantages_of(rewards, penalties, is_trained)
-        totals = processes.add(attempt_counts(rollout, is_trained))
-        row_weights = loss_weights(
-            rollout, is_trained, totals, config.loss_normalization, config.max_new_tokens, config.turn_weights
-        )
-        loss_kl_coefs = config.kl_coefs("loss", kl_coef.value)
-        rows_to_train = train_rows(rollout, advantages, row_weights, loss_kl_coefs, keep_all=config.entropy_coef > 0)
-        stats = update_epochs(engine, rows_to_train, limit, config, f"{config.seed}:{step}:{processes.rank}")
+        lesson = scored(rollout, rewards, has_verdict, kls, kl_coef.value, config, advantages_of, processes.add)
+        stats = update_epochs(engine, lesson.rows, limit, config, f"{config.seed}:{step}:{processes.rank}")
         clock.lap("update_s")
-        counts = rollout_counts(drawn.sampled, config.reward) | tensor_counts(kls, advantages, is_trained) | stats.counts
+        counts = rollout_counts(drawn.sampled, config.reward) | stats.counts
+        counts |= tensor_counts(kls, lesson.advantages, lesson.is_trained)
         parts = processes.gather(counts)
         metrics = merge(parts) | stats.metrics() | drawn.metrics() | {"train/kl_coef": kl_coef.value}
         metrics["data/epoch"] = source.position / len(problems)

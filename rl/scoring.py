@@ -4,6 +4,7 @@ Shapes: lists hold one tensor a turn, each (P, b_1, ..., b_turn) in float64 on t
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -133,6 +134,36 @@ def train_rows(
                     )
                 )
     return rows
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a step learns from: which attempts are trained (bool) and their advantages, by turn, and the rows of the update."""
+
+    is_trained: list[torch.Tensor]
+    advantages: list[torch.Tensor]
+    rows: list[TrainRow]
+
+
+def scored(
+    rollout: Rollout,
+    rewards: Sequence[torch.Tensor],
+    has_verdict: Sequence[torch.Tensor],
+    kls: Sequence[torch.Tensor],
+    kl_coef: float,
+    flags: Any,
+    advantages_of: Callable[..., list[torch.Tensor]],
+    over_ranks: Callable[[torch.Tensor], torch.Tensor],
+) -> Scored:
+    """From rewards and KLs to the rows of an update, as the flags of `train_cocos.py` say; all ranks call it."""
+    is_trained = trained_attempts(rollout, has_verdict, flags.truncated)
+    penalties = score_penalties(rollout, kls, flags.kl_coefs("reward", kl_coef), flags.truncation_penalty)
+    advantages = advantages_of(rewards, penalties, is_trained)
+    totals = over_ranks(attempt_counts(rollout, is_trained))
+    weights = loss_weights(rollout, is_trained, totals, flags.loss_normalization, flags.max_new_tokens, flags.turn_weights)
+    loss_kl_coefs = flags.kl_coefs("loss", kl_coef)
+    rows = train_rows(rollout, advantages, weights, loss_kl_coefs, keep_all=flags.entropy_coef > 0)
+    return Scored(is_trained, advantages, rows)
 
 
 def _is_truncated(rollout: Rollout) -> list[torch.Tensor]:

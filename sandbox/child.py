@@ -47,6 +47,14 @@ def new_module(name: str = "solution") -> types.ModuleType:
     return module
 
 
+def reseed(code: str) -> None:
+    """Every child inherits the same random state; a new one costs 2,500 bytes of the kernel's entropy."""
+    if "random" in code:
+        for name in ("random", "numpy.random"):
+            if name in sys.modules:
+                sys.modules[name].seed()
+
+
 class Runner:
     """Runs one program and its tests' operations in order, and sends one frame for each test."""
 
@@ -61,10 +69,7 @@ class Runner:
     def load(self, code: str, setup: str, setup_first: bool) -> bool:
         """Execute the program. An exception ends everything: all tests have its status."""
         try:
-            if "random" in code:  # every child inherits the same state; a new one costs 2,500 bytes of the kernel's entropy
-                for name in ("random", "numpy.random"):
-                    if name in sys.modules:
-                        sys.modules[name].seed()
+            reseed(code)
             if setup_first:
                 exec(compile(setup, "<setup>", "exec"), self.namespace)
             exec(compile(code, "<program>", "exec", dont_inherit=True), self.namespace)
@@ -79,6 +84,7 @@ class Runner:
     def load_script(self, code: str, setup: str) -> bool:
         """Compile the program, which runs when a test calls `stdout_of`. An exception ends everything, as in `load`."""
         try:
+            reseed(code)
             setup_code, program = compile(setup, "<setup>", "exec"), compile(code, "<program>", "exec", dont_inherit=True)
         except BaseException as error:  # noqa: BLE001 - source may break the compiler in many ways
             self.report(error)

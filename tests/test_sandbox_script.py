@@ -64,10 +64,6 @@ WRONG = {
     "closed stdout": ("import os\nos.close(1)\n" + SUM, ["failed", "failed"]),
     "endless": ("while True: pass", ["timeout", "timeout"]),
     "endless output": ("while True: print('x' * 1000)", ["timeout", "timeout"]),
-    "looks for the tests": (
-        "import gc, sys\nprint([o for o in gc.get_objects() if isinstance(o, str) and o in ('3', '9')] or '3 9')",
-        ["failed", "failed"],
-    ),
     "leaves for good": ("import os\nos.abort()", ["crashed", "crashed"]),
 }
 
@@ -118,6 +114,25 @@ def test_a_second_timeout_does_not_wait_beyond_the_program_limit():
         verdict = pool.submit("while True: pass", compile_suite(50 * SUMS)).result(60)
         assert verdict.status == "timeout" and len(verdict.tests) == 100
         assert time.monotonic() - start < 10
+
+
+SEARCH = """
+import gc
+found = [r for o in gc.get_objects() for r in gc.get_referents(o) if type(r) is str and r.startswith('sesame-') and len(r) > 7]
+print(found[0] if found else 'nothing')
+"""
+
+
+def test_the_expected_output_is_nowhere_in_the_programs_process(pool):
+    tests = ["assert stdout_of('7') == 'sesame-4711'"]
+    assert grade(pool, SEARCH, tests).status == "failed"
+    assert grade(pool, SEARCH, tests, setup="expected = ['sesame-4711']").all_passed  # so such a search finds what is there
+
+
+def test_every_run_draws_other_random_numbers(pool):
+    drawn = "import random\nif random.random() < 0.5: print('low')"
+    lows = [test.status == "passed" for test in grade(pool, drawn, 40 * ["assert stdout_of('') == 'low'"]).tests]
+    assert 0 < sum(lows) < 40
 
 
 def test_trimmed():

@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -32,6 +31,7 @@ from transformers import PreTrainedModel
 from data.order import ShuffledOrder
 from data.problem import Problem, read_problems
 from data.prompts import extract_code
+from launch.experiments.step_flags import step_parser
 from rl.advantages import leave_one_out
 from rl.completion import decode
 from rl.encoding import PromptEncoder
@@ -106,24 +106,12 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model_name_or_path", required=True)
-    parser.add_argument("--data", required=True, help="problems in MBPP format")
-    parser.add_argument("--fewshot_data", help="solved problems shown before turn 1")
-    parser.add_argument("--output_dir", type=Path, required=True, help="metrics.jsonl goes here")
+    parser = step_parser(__doc__)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--global_batch_size", type=int, default=16, help="corrections of a step")
-    parser.add_argument("--rloo_k", type=int, default=4)
     parser.add_argument("--per_device_train_batch_size", type=int, default=4, help="rows of a forward and backward pass")
     parser.add_argument("--max_rows", type=int, default=64, help="rows of a generation, and of a pass without gradients")
-    parser.add_argument("--max_new_tokens", type=int, default=128)
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--learning_rate", type=float, default=1e-6)
-    parser.add_argument("--kl_coef", type=float, default=0.01)
     parser.add_argument("--gamma", type=float, default=0.5)
     parser.add_argument("--timeout_s", type=float, default=3.0, help="wall seconds of one program")
-    parser.add_argument("--max_steps", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=42)
     return parser.parse_args()
 
 

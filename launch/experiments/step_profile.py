@@ -3,7 +3,8 @@
     python -m launch.experiments.step_profile --model_name_or_path M --train_data F --output_dir D --dtype bfloat16 \\
         --global_batch_size 16 --max_new_tokens 64 --temperature 1 --deepspeed launch/zero0.json
 
-Takes all flags of `train_cocos.py` and makes its first two steps, on one process; the first, which allocates, is not looked at.
+Takes all flags of `train_cocos.py` and makes its first two steps, on one process; the first, which allocates, is not looked at,
+and no problems are replaced (`--drop_equal_groups`).
 Seconds of operators are their own, without those they call, on the thread that calls them. The profiler adds to each call, most
 of all where calls are short, as in decoding, and takes its time afterwards: sample few tokens.
 """
@@ -20,7 +21,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from data.order import ShuffledOrder
-from data.problem import read_problems
+from data.problem import hide_tests, read_problems
 from launch.processes import start_processes, stop_processes
 from launch.zero import SamplingWeights, build_engine, build_reference, load_zero_config
 from rl.advantages import tree_advantages
@@ -29,15 +30,7 @@ from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.ppo import update_epochs
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.rollout import build_collector
-from rl.scoring import (
-    attempt_counts,
-    loss_weights,
-    rollout_kls,
-    rollout_rewards,
-    score_penalties,
-    train_rows,
-    trained_attempts,
-)
+from rl.scoring import rollout_kls, rollout_rewards, scored
 
 NUM_SHOWN = 10
 LEAST_SHARE = 0.01  # of the step; a part that takes less has no table
@@ -55,7 +48,7 @@ class Part:
 def main() -> None:
     with exit_on_bad_input():
         config = parse_flags(CocosConfig, sys.argv[1:], __doc__)
-        problems = read_problems(config.train_data)
+        problems = hide_tests(read_problems(config.train_data), config.hidden_tests)
         processes = start_processes(config.local_rank, config.collective_timeout_s)
         start_logging(processes.is_main)
         tokenizer = load_tokenizer(config.model_name_or_path)
@@ -99,15 +92,7 @@ def build_step(config: CocosConfig, problems: list, collector: Any, processes: A
             kls = rollout_kls(rollout, reference, collector.limit, config.temperature, device)
         with watched(parts, "waiting for tests"):
             rewards, has_verdict = rollout_rewards(rollout, config.reward)
-        is_trained = trained_attempts(rollout, has_verdict, config.truncated)
-        kl_coefs = config.kl_coefs("reward", config.kl_coef)
-        penalties = score_penalties(rollout, kls, kl_coefs, config.truncation_penalty)
-        totals = processes.add(attempt_counts(rollout, is_trained))
-        row_weights = loss_weights(
-            rollout, is_trained, totals, config.loss_normalization, config.max_new_tokens, config.turn_weights
-        )
-        advantages = advantages_of(rewards, penalties, is_trained)
-        rows = train_rows(rollout, advantages, row_weights, config.kl_coefs("loss", config.kl_coef))
+        rows = scored(rollout, rewards, has_verdict, kls, config.kl_coef, config, advantages_of, processes.add).rows
         with watched(parts, "update"):
             update_epochs(engine, rows, limit, config, f"{config.seed}:{number}")
 

@@ -24,6 +24,7 @@ from trl import RLOOConfig, RLOOTrainer
 from data.order import ShuffledOrder
 from data.problem import read_problems
 from data.prompts import extract_code, first_prompt
+from launch.experiments.step_flags import step_parser
 from sandbox.pool import Limits, SandboxPool
 from sandbox.suite import compile_suite, defined_names
 
@@ -115,23 +116,11 @@ def trainer_config(flags: argparse.Namespace) -> RLOOConfig:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model_name_or_path", required=True)
-    parser.add_argument("--data", required=True, help="problems in MBPP format")
-    parser.add_argument("--fewshot_data", help="solved problems shown before the task")
-    parser.add_argument("--output_dir", type=Path, required=True, help="metrics.jsonl goes here")
+    parser = step_parser(__doc__)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of compute: autocast")
     parser.add_argument("--weights", choices=["float32", "bfloat16"], default="float32", help="of weights and optimizer")
-    parser.add_argument("--global_batch_size", type=int, default=16, help="completions of a step")
-    parser.add_argument("--rloo_k", type=int, default=4, help="completions of a prompt")
     parser.add_argument("--per_device_train_batch_size", type=int, default=0, help="rows of a pass; 0: all of the process")
     parser.add_argument("--gradient_checkpointing", action="store_true")
-    parser.add_argument("--max_new_tokens", type=int, default=128)
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--learning_rate", type=float, default=1e-6)
-    parser.add_argument("--kl_coef", type=float, default=0.01)
-    parser.add_argument("--max_steps", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=42)
     return parser.parse_args()
 
 
