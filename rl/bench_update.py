@@ -77,11 +77,11 @@ def _parse() -> argparse.Namespace:
 
 def measure(flags: argparse.Namespace) -> dict[str, float]:
     """Seconds of all passes, and the peak of the process above what it had with the model loaded, in GB."""
-    checkpointing, share_prompts = "checkpointing" in flags.variant, "shared" in flags.variant
+    checkpointing, pack = "checkpointing" in flags.variant, "shared" in flags.variant
     model = load_model(flags.model_name_or_path, getattr(torch, flags.dtype), "sdpa", checkpointing).to(flags.device).train()
     rows = made_rows(flags)
-    batches = [[rows[i] for i in batch] for batch in micro_batches(rows, PassLimit(flags.rows), share_prompts)]
-    loss_of = plain_loss if flags.variant == "plain" else our_loss(share_prompts)
+    batches = [[rows[i] for i in batch] for batch in micro_batches(rows, PassLimit(flags.rows), pack)]
+    loss_of = plain_loss if flags.variant == "plain" else our_loss(pack)
     logprobs.has_plain_head(model, model.device)
     start_peak = peak_bytes(model.device)
     losses = []
@@ -113,8 +113,8 @@ def made_rows(flags: argparse.Namespace) -> list[TrainRow]:
     return rows
 
 
-def our_loss(share_prompts: bool) -> Callable[[torch.nn.Module, Sequence[TrainRow]], torch.Tensor]:
-    return lambda model, rows: rows_loss(Bare(model), rows, share_prompts, 1.0, PLAIN_LOSS)[0]
+def our_loss(pack: bool) -> Callable[[torch.nn.Module, Sequence[TrainRow]], torch.Tensor]:
+    return lambda model, rows: rows_loss(Bare(model), rows, pack, 1.0, PLAIN_LOSS)[0]
 
 
 def plain_loss(model: torch.nn.Module, rows: Sequence[TrainRow]) -> torch.Tensor:

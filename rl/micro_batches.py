@@ -1,6 +1,6 @@
 """Micro-batches: which rows take one forward and backward pass together.
 
-Rows of equal prompts, then of like length, stand together, so that prompts are shared and little of a pass is padding.
+Rows of equal prompts, then of like length, stand together, so that prompts are shared, or little of a pass is padding.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ class Row(Protocol):
     completion_ids: list[int]
 
 
-def micro_batches(rows: Sequence[Row], limit: PassLimit, share_prompts: bool) -> list[list[int]]:
-    """Indices of the rows of each pass. A row that is over the limit alone gets a pass of its own."""
+def micro_batches(rows: Sequence[Row], limit: PassLimit, pack: bool) -> list[list[int]]:
+    """Indices of the rows of each pass, packed or padded. A row that is over the limit alone gets a pass of its own."""
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i].prompt_ids), rows[i].prompt_ids, len(rows[i].completion_ids)))
     batches: list[list[int]] = []
-    size = _Size(share_prompts)
+    size = _Size(pack)
     for i in order:
         grown = size.with_row(rows[i])
         if batches and (not limit.rows or len(batches[-1]) < limit.rows) and (not limit.tokens or grown.tokens <= limit.tokens):
@@ -32,28 +32,28 @@ def micro_batches(rows: Sequence[Row], limit: PassLimit, share_prompts: bool) ->
             size = grown
         else:
             batches.append([i])
-            size = _Size(share_prompts).with_row(rows[i])
+            size = _Size(pack).with_row(rows[i])
     return batches
 
 
 @dataclass(frozen=True)
 class _Size:
-    """Rows and columns of a pass as `CompletionBatch.collate` lays it out, as rows come in sorted."""
+    """Tokens of a pass as `CompletionBatch.collate` lays it out, as rows come in sorted."""
 
-    share_prompts: bool
+    pack: bool
+    tokens: int = 0
     num_rows: int = 0
     prompt: list[int] | None = None  # of the last row, the longest so far
-    last: int = 0  # completion tokens of the last row
-    longest: int = 0  # completion tokens of the longest row
-
-    @property
-    def tokens(self) -> int:
-        return self.num_rows * (len(self.prompt or []) + self.longest)
+    longest: int = 0  # completion
 
     def with_row(self, row: Row) -> "_Size":
-        is_shared = self.share_prompts and self.prompt == row.prompt_ids
-        last = len(row.completion_ids) + (self.last if is_shared else 0)
-        return _Size(self.share_prompts, self.num_rows + (not is_shared), row.prompt_ids, last, max(self.longest, last))
+        num_rows, longest = self.num_rows + 1, max(self.longest, len(row.completion_ids))
+        if self.pack:
+            prompt_tokens = 0 if self.prompt == row.prompt_ids else len(row.prompt_ids)
+            tokens = self.tokens + prompt_tokens + len(row.completion_ids)
+        else:
+            tokens = num_rows * (len(row.prompt_ids) + longest)
+        return _Size(self.pack, tokens, num_rows, row.prompt_ids, longest)
 
 
 def most_over_ranks(count: int, device: torch.device) -> int:

@@ -5,6 +5,7 @@ Shapes: lists hold one tensor a turn, each (P, b_1, ..., b_turn) in float64 on t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Literal
 
 import torch
@@ -113,27 +114,26 @@ def train_rows(
     """The attempts that carry a gradient. `kl_coefs` are those of a penalty in the loss, by turn.
 
     Left out, which saves their forward and backward pass: attempts of weight 0 and, where there is no such penalty and no other
-    term (`keep_all`), those whose advantage is exactly 0, such as groups of equal scores and lone first attempts. The first
-    row stays in any case, so that every step measures its importance ratio.
+    term (`keep_all`), those whose advantage is exactly 0, such as groups of equal scores and lone first attempts. Where nothing
+    has a gradient the first row stays, so that the step measures its importance ratio all the same.
     """
-    rows = []
+    rows, has_gradient = [], []
     for turn, attempts in enumerate(rollout.turns):
         for attempt, advantage, weight in zip(attempts, advantages[turn].flatten().tolist(), weights[turn].flatten().tolist()):
-            has_gradient = weight != 0 and (advantage != 0 or kl_coefs[turn] != 0 or keep_all)
-            if has_gradient or not rows:
-                rows.append(
-                    TrainRow(
-                        attempt.prompt_ids,
-                        attempt.completion_ids,
-                        advantage,
-                        weight,
-                        kl_coefs[turn],
-                        attempt.sampling_logprobs,
-                        attempt.ref_logprobs,
-                        name=f"problem {attempt.problem.problem_id}, turn {turn + 1}",
-                    )
+            rows.append(
+                TrainRow(
+                    attempt.prompt_ids,
+                    attempt.completion_ids,
+                    advantage,
+                    weight,
+                    kl_coefs[turn],
+                    attempt.sampling_logprobs,
+                    attempt.ref_logprobs,
+                    name=f"problem {attempt.problem.problem_id}, turn {turn + 1}",
                 )
-    return rows
+            )
+            has_gradient.append(weight != 0 and (advantage != 0 or kl_coefs[turn] != 0 or keep_all))
+    return list(compress(rows, has_gradient)) or rows[:1]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from rl.logprobs import CompletionBatch, can_share_prompts, completion_logprobs, completion_logprobs_and_entropies
+from rl.completion_batch import CompletionBatch
+from rl.logprobs import completion_logprobs, completion_logprobs_and_entropies
 from rl.losses import (
     KlEstimator,
     KlLevel,
@@ -23,6 +24,7 @@ from rl.losses import (
     where_clip_binds,
 )
 from rl.micro_batches import micro_batches, most_over_ranks
+from rl.packed_attention import can_pack
 from rl.pass_limit import PassLimit
 from rl.trajectory import Attempt
 
@@ -78,11 +80,11 @@ PLAIN_LOSS = LossTerms()
 
 
 def rows_loss(
-    engine: Any, rows: Sequence[TrainRow], share_prompts: bool, temperature: float, terms: LossTerms
+    engine: Any, rows: Sequence[TrainRow], pack: bool, temperature: float, terms: LossTerms
 ) -> tuple[torch.Tensor, dict[str, list[Any]]]:
     """The loss of a micro-batch, and its numbers by metric name; under `not_finite` the rows that made it so."""
     prompts, completions = [row.prompt_ids for row in rows], [row.completion_ids for row in rows]
-    batch = CompletionBatch.collate(prompts, completions, engine.device, share_prompts)
+    batch = CompletionBatch.collate(prompts, completions, engine.device, pack)
     mask = batch.completion_mask
     if terms.entropy_coef:
         logprobs, entropies = completion_logprobs_and_entropies(engine, batch, temperature)  # (N, T) both
@@ -136,12 +138,12 @@ def row_logprobs(
     In the very batches that `update` makes of these rows, so that it finds the same numbers to the bit; and, as there, in
     equal numbers on all ranks.
     """
-    share_prompts = can_share_prompts(model.config)
+    pack = can_pack(model)
     logprobs: list[list[float]] = [[] for _ in rows]
-    batches = micro_batches(rows, limit, share_prompts)
+    batches = micro_batches(rows, limit, pack)
     for indices in batches + [[]] * (most_over_ranks(len(batches), device) - len(batches)):
         batch_rows = [rows[i] for i in indices] or [IDLE_ROW]
-        for i, row in zip(indices, _logprobs_that_fit(model, batch_rows, limit, temperature, device, share_prompts)):
+        for i, row in zip(indices, _logprobs_that_fit(model, batch_rows, limit, temperature, device, pack)):
             logprobs[i] = row
     return logprobs
 
@@ -152,12 +154,12 @@ def _logprobs_that_fit(
     limit: PassLimit,
     temperature: float,
     device: torch.device,
-    share_prompts: bool,
+    pack: bool,
 ) -> list[list[float]]:
     """Of one batch, in halves where memory runs out. Raises: torch.OutOfMemoryError for one row."""
     prompts, completions = [row.prompt_ids for row in rows], [row.completion_ids for row in rows]
     try:
-        batch = CompletionBatch.collate(prompts, completions, device, share_prompts)
+        batch = CompletionBatch.collate(prompts, completions, device, pack)
         made = completion_logprobs(model, batch, temperature).float().cpu()
         return [row[: len(completion)].tolist() for row, completion in zip(made, completions)]
     except torch.OutOfMemoryError:
@@ -165,7 +167,7 @@ def _logprobs_that_fit(
             raise
     limit.halve("a forward pass")
     halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-    return [row for half in halves for row in _logprobs_that_fit(model, half, limit, temperature, device, share_prompts)]
+    return [row for half in halves for row in _logprobs_that_fit(model, half, limit, temperature, device, pack)]
 
 
 def _sampler_numbers(rows: Sequence[TrainRow], old_logprobs: torch.Tensor) -> dict[str, list[float]]:

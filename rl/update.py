@@ -11,8 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from rl.logprobs import can_share_prompts
 from rl.micro_batches import micro_batches, most_over_ranks
+from rl.packed_attention import can_pack
 from rl.pass_limit import PassLimit
 from rl.train_rows import IDLE_ROW, PLAIN_LOSS, LossTerms, TrainRow, rows_loss
 
@@ -68,8 +68,8 @@ def _update(
 
     Ranks take equal numbers of micro-batches, or collectives would wait for ever: a rank with fewer adds idle ones.
     """
-    share_prompts = can_share_prompts(engine.module.config)
-    batches = [[rows[i] for i in indices] for indices in micro_batches(rows, limit, share_prompts)]
+    pack = can_pack(engine.module)
+    batches = [[rows[i] for i in indices] for indices in micro_batches(rows, limit, pack)]
     num_batches = max(1, most_over_ranks(len(batches), engine.device))
     batches += [[IDLE_ROW]] * (num_batches - len(batches))
     loss_sum = torch.zeros((), device=engine.device)
@@ -78,7 +78,7 @@ def _update(
     engine.train()
     for index, batch_rows in enumerate(batches):
         engine.set_gradient_accumulation_boundary(index + 1 == num_batches)
-        loss, numbers = _loss_if_it_fits(engine, batch_rows, share_prompts, temperature, terms)
+        loss, numbers = _loss_if_it_fits(engine, batch_rows, pack, temperature, terms)
         if loss is None:
             if index > 0:
                 _drop_gradients(engine, temperature)

@@ -19,7 +19,8 @@ from deepspeed.accelerator import get_accelerator
 from launch.processes import start_processes, stop_processes
 from launch.zero import SamplingWeights, build_engine, load_zero_config
 from rl import train_rows
-from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.completion_batch import CompletionBatch
+from rl.logprobs import completion_logprobs
 from rl.pass_limit import PassLimit
 from rl.pretrained import load_model
 from rl.train_rows import TrainRow

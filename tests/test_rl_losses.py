@@ -1,13 +1,10 @@
 """The policy-gradient loss and the logprobs under it: masks, padding, temperature and signs."""
 
-import copy
-
 import pytest
 import torch
 
+from rl.completion_batch import CompletionBatch
 from rl.logprobs import (
-    CompletionBatch,
-    can_share_prompts,
     completion_logprobs,
     completion_logprobs_and_entropies,
     token_entropies,
@@ -122,7 +119,7 @@ def test_entropies_by_hand():
 
 def test_entropies_of_completions_equal_a_plain_forward(tiny_model):
     prompts, completions = [[5, 6, 7], [5, 6, 7], [8]], [[21, 22, 23], [24], [25, 26]]
-    batch = CompletionBatch.collate(prompts, completions, CPU, share_prompts=True)
+    batch = CompletionBatch.collate(prompts, completions, CPU, pack=True)
     logprobs, entropies = completion_logprobs_and_entropies(tiny_model, batch, 0.9)
     torch.testing.assert_close(logprobs, completion_logprobs(tiny_model, batch, 0.9))
     for prompt, completion, row in zip(prompts, completions, entropies):
@@ -158,49 +155,21 @@ def test_token_logprobs_refuse_mismatched_shapes():
         token_logprobs(torch.zeros(1, 2, 3), ids, ids, ids[:, :2], 1.0)
 
 
-def test_batch_layout():
+def test_padded_layout():
     batch = CompletionBatch.collate([[5], [6, 7, 8]], [[1, 2], [3]], CPU)
-    assert batch.input_ids.tolist() == [[0, 0, 5, 1, 2], [6, 7, 8, 3, 0]]
-    assert batch.attention_mask.tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 0]]
+    assert batch.inputs["input_ids"].tolist() == [[0, 0, 5, 1, 2], [6, 7, 8, 3, 0]]
+    assert batch.inputs["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 0]]
+    assert batch.inputs["position_ids"].tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 0]]
+    assert batch.head_columns == 3
     assert batch.completion_mask.tolist() == [[True, True], [True, False]]
 
 
-def test_shared_layout():
-    batch = CompletionBatch.collate([[6, 7], [6, 7], [9]], [[1, 2], [3], [4]], CPU, share_prompts=True)
-    assert batch.input_ids.tolist() == [[6, 7, 1, 2, 3], [0, 9, 4, 0, 0]]
-    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2], [0, 0, 1, 0, 0]]
-    assert batch.source.tolist() == [[0, 1], [0, 0], [0, 0]]
-    assert batch.row.tolist() == [[0, 0], [0, 0], [1, 0]]
-    seen = [[column for column in range(5) if batch.attention_mask[0, 0, query, column]] for query in range(5)]
-    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]]
-
-
-def test_sharing_prompts_changes_neither_logprobs_nor_gradients(tiny_model):
-    prompts = [[5, 6, 7, 8, 9]] * 3 + [[11, 12]] * 2 + [[13]]
-    completions = [[21, 22], [23, 24, 25, 26], [27], [28, 29, 30], [31], [32, 33]]
-    results = []
-    for share_prompts in (False, True):
-        tiny_model.zero_grad()
-        batch = CompletionBatch.collate(prompts, completions, CPU, share_prompts)
-        assert len(batch.input_ids) == (3 if share_prompts else 6)
-        logprobs = completion_logprobs(tiny_model, batch, 0.9)
-        weights = torch.arange(1.0, 7.0)
-        policy_gradient_loss(logprobs, batch.completion_mask, weights, torch.ones(6)).backward()
-        gradient = torch.cat([p.grad.flatten() for p in tiny_model.parameters()])
-        results.append((logprobs.detach(), gradient))
-        tiny_model.zero_grad(set_to_none=True)
-    (plain, plain_gradient), (shared, shared_gradient) = results
-    torch.testing.assert_close(shared, plain, atol=1e-5, rtol=1e-5)
-    assert (shared_gradient - plain_gradient).norm() < 1e-4 * plain_gradient.norm()
-
-
-def test_only_plain_causal_attention_shares_prompts(tiny_model):
-    assert can_share_prompts(tiny_model.config)
-    for change in ({"_attn_implementation": "flash_attention_2"}, {"layer_types": ["full_attention", "sliding_attention"]}):
-        config = copy.deepcopy(tiny_model.config)
-        for name, value in change.items():
-            setattr(config, name, value)
-        assert not can_share_prompts(config)
+def test_packed_layout():
+    batch = CompletionBatch.collate([[6, 7], [6, 7], [9]], [[1, 2], [3], [4]], CPU, pack=True)
+    assert batch.inputs["input_ids"].tolist() == [[6, 7, 1, 2, 3, 9, 4]]
+    assert batch.inputs["position_ids"].tolist() == [[0, 1, 2, 3, 2, 0, 1]]
+    assert batch.head_columns.tolist() == [1, 2, 1, 5]
+    assert batch.source.tolist() == [[0, 1], [2, 0], [3, 0]]
 
 
 def test_completion_logprobs_do_not_depend_on_padding(tiny_model):

@@ -5,7 +5,8 @@ import torch
 from conftest import cocos_flags, run_script, torchrun
 from transformers import LlamaConfig
 
-from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.completion_batch import CompletionBatch
+from rl.logprobs import completion_logprobs
 from rl.memory import Load, Shape, memory_bytes, model_shape
 from rl.pretrained import load_model
 from rl.token_statistics import CHUNK_ELEMENTS
@@ -50,13 +51,13 @@ def test_activations_are_what_autograd_keeps(tiny_model_dir, dtype):
         return tensor
 
     prompts, completions = [[5] * 40, [5] * 40, [6] * 40, [6] * 40], [[7] * 60] * 4
-    batch = CompletionBatch.collate(prompts, completions, torch.device("cpu"), share_prompts=True)
+    batch = CompletionBatch.collate(prompts, completions, torch.device("cpu"), pack=True)
     completion_logprobs(model, batch, 1.0)  # the pass that looks at the head is not to be counted
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         completion_logprobs(model, batch, 1.0)
     measured = sum(t.untyped_storage().nbytes() for address, t in saved.items() if address not in weights)
     shape = model_shape(model.config)
-    load = Load(batch.input_ids.numel(), 0, 0, 0)
+    load = Load(batch.inputs["input_ids"].numel(), 0, 0, 0)
     parts = memory_bytes(shape, load, 0, 1, dtype, reference=False, checkpointing=False)
     chunk = 8 * min(CHUNK_ELEMENTS, load.pass_tokens * shape.vocabulary) + 4 * shape.vocabulary * shape.width
     assert parts["activations"] - chunk == pytest.approx(measured, rel=0.15)

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from rl.logprobs import CompletionBatch
+from rl.completion_batch import CompletionBatch
 from rl.micro_batches import micro_batches
 from rl.pass_limit import PassLimit
 from rl.train_rows import TrainRow
@@ -26,22 +26,22 @@ def test_rows_of_one_prompt_stand_together_and_are_as_many_as_the_limit_says():
     assert micro_batches([], PassLimit(2), True) == []
 
 
-@pytest.mark.parametrize("share_prompts", [True, False])
-def test_tokens_are_those_of_the_tensor_with_its_padding(share_prompts):
+@pytest.mark.parametrize("pack", [True, False])
+def test_tokens_are_those_of_the_tensor_with_its_padding(pack):
     draw = random.Random(0)
     rows = rows_of(*[(draw.randrange(6), draw.choice([4, 9]), draw.randrange(1, 30)) for _ in range(40)])
-    batches = micro_batches(rows, PassLimit(0, 120), share_prompts)
+    batches = micro_batches(rows, PassLimit(0, 120), pack)
     assert sorted(i for batch in batches for i in batch) == list(range(40))
     sizes = []
     for batch in batches:
         prompts, completions = [rows[i].prompt_ids for i in batch], [rows[i].completion_ids for i in batch]
-        sizes.append(CompletionBatch.collate(prompts, completions, CPU, share_prompts).input_ids.numel())
+        sizes.append(CompletionBatch.collate(prompts, completions, CPU, pack).inputs["input_ids"].numel())
     assert max(sizes) <= 120
     # As full as can be: with the next row each would have been over.
     for batch, following in itertools.pairwise(batches):
         taken = [rows[i] for i in [*batch, following[0]]]
-        more = CompletionBatch.collate([r.prompt_ids for r in taken], [r.completion_ids for r in taken], CPU, share_prompts)
-        assert more.input_ids.numel() > 120
+        more = CompletionBatch.collate([r.prompt_ids for r in taken], [r.completion_ids for r in taken], CPU, pack)
+        assert more.inputs["input_ids"].numel() > 120
 
 
 def test_a_row_over_the_limit_goes_alone():

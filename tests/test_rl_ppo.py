@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from rl.logprobs import CompletionBatch, completion_logprobs_and_entropies
+from rl.completion_batch import CompletionBatch
+from rl.logprobs import completion_logprobs_and_entropies
 from rl.pass_limit import PassLimit
 from rl.ppo import split_rows, update_epochs
 from rl.train_rows import ClipRange, LossTerms, TrainRow, row_logprobs

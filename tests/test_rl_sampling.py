@@ -5,7 +5,8 @@ import torch
 
 from data.prompts import DONE
 from rl.completion import StopCondition, decode
-from rl.logprobs import CompletionBatch, completion_logprobs
+from rl.completion_batch import CompletionBatch
+from rl.logprobs import completion_logprobs
 from rl.pass_limit import PassLimit
 from rl.sampling import batch as batch_module
 from rl.sampling.batch import sample_batch

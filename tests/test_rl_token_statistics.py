@@ -5,7 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, set_seed
 
 from rl import logprobs as module
-from rl.logprobs import CompletionBatch, completion_logprobs_and_entropies, has_plain_head, token_entropies, token_logprobs
+from rl.completion_batch import CompletionBatch
+from rl.logprobs import completion_logprobs_and_entropies, has_plain_head, token_entropies, token_logprobs
 from rl.token_statistics import token_statistics
 
 N, D, V = 7, 5, 11
@@ -104,9 +105,7 @@ def batch_of():
 
 
 def reference(model, batch, temperature):
-    logits = model(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids, use_cache=False
-    ).logits[:, batch.num_prompt_columns - 1 :]
+    logits = model(**batch.inputs, use_cache=False).logits[:, -batch.head_columns :]
     logprobs = token_logprobs(logits, batch.row, batch.source, batch.completion_ids, temperature)
     entropies = token_entropies(logits, batch.row, batch.source, temperature)
     return logprobs.where(batch.completion_mask, 0.0), entropies.where(batch.completion_mask, 0.0)

@@ -13,18 +13,11 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 
-from rl.logprobs import can_share_prompts
-from rl.sampling.kv_cache import growing_cache, is_plain
+from rl.sampling.kv_cache import growing_cache
 from rl.sampling.prefill import Blocks
 from rl.sampling.prompt_memory import States
 
 ATTENTION = "cocos_shared_prompts"
-
-
-def can_decode_shared(model: PreTrainedModel) -> bool:
-    """Whether every layer is plain attention that the library lets us compute."""
-    is_pluggable = getattr(model, "_supports_attention_backend", False)
-    return is_pluggable and can_share_prompts(model.config) and is_plain(growing_cache(model))
 
 
 class RepeatedPrompts:

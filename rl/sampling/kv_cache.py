@@ -49,8 +49,3 @@ def growing_cache(model: PreTrainedModel) -> DynamicCache:
     cache = DynamicCache(config=model.config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
-
-
-def is_plain(cache: DynamicCache) -> bool:
-    """Whether every layer looks back over all tokens, without a window and without a state of its own."""
-    return all(type(layer) is GrowingLayer for layer in cache.layers)

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from rl.packed_attention import groups_of_like_length
 from rl.sampling.kv_cache import growing_cache
 from rl.sampling.prompt_memory import PromptMemory, States
-
-# Prompts whose new tokens are at most so many times as many as those of the shortest are computed together: padding costs as
-# much as tokens, and a pass of its own little.
-MAX_STRETCH = 1.25
 
 
 @dataclass(frozen=True)
@@ -51,16 +48,6 @@ def prefill_blocks(model: PreTrainedModel, prompts: list[list[int]], memory: Pro
 def prefill_cache(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
     """One pass over all prompts, for any kind of cache: the cache, its mask (P, L) and logits (P, V)."""
     return _pass(model, prompts, [None] * len(prompts), [])
-
-
-def groups_of_like_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices in groups, by length."""
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if not groups or lengths[index] > MAX_STRETCH * lengths[groups[-1][0]]:
-            groups.append([])
-        groups[-1].append(index)
-    return groups
 
 
 def _pass(

@@ -1,0 +1,137 @@
+"""Attention over a packed row: many sequences one behind another, without padding, that do not see each other.
+
+A sequence may stand behind a prompt that it shares with others, which is in the row once. The row's attention is then a few
+calls of the kernel: completions of one prompt together, sequences of their own together where their lengths are alike.
+
+Registered as transformers' "sdpa", not under a name of its own: the keyword that carries the packing says which attention is
+meant, and it also comes along where activations are computed again in a backward pass, when a switched name would be gone.
+
+Shapes: `S` columns of the row, `n` sequences of a block, `T` columns of its longest, `C` of what they share; `H` query heads,
+`K` key-value heads, `D` head size.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+# Sequences up to so much longer than the shortest are attended together: padding costs as much as tokens, a call little.
+MAX_STRETCH = 1.25
+
+
+def can_pack(model: Any) -> bool:
+    """Whether all layers are plain attention, over all tokens before, that the library lets us compute."""
+    config = model.config
+    is_pluggable = getattr(model, "_supports_attention_backend", False) and config._attn_implementation == "sdpa"
+    return is_pluggable and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+class Packing:
+    """Which columns of a packed row see which, as blocks that each take one call of the kernel."""
+
+    def __init__(self, groups: Sequence[tuple[int, Sequence[int]]], device: torch.device):
+        """`groups` are (prompt tokens, tokens of each of its completions), in the order of the row."""
+        alone: list[tuple[int, int]] = []  # (start, length) of what sees nothing but itself
+        blocks: list[_Block] = []
+        start = 0
+        for prompt, completions in groups:
+            if len(completions) == 1:
+                alone.append((start, prompt + completions[0]))
+            else:
+                alone.append((start, prompt))
+                starts = [start + prompt + sum(completions[:i]) for i in range(len(completions))]
+                blocks.append(_Block(list(zip(starts, completions)), (start, start + prompt), device))
+            start += prompt + sum(completions)
+        for members in groups_of_like_length([length for _, length in alone]):
+            blocks.append(_Block([alone[i] for i in members], None, device))
+        self._blocks = sorted(blocks, key=lambda block: int(block.real_columns[0]))  # often the order of the row
+        columns = torch.cat([block.real_columns for block in self._blocks])
+        self._order = None if bool((columns.diff() == 1).all()) else columns.argsort().to(device)  # (S,)
+
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+        """(H, S, D), (K, S, D) twice -> (S, H, D)."""
+        out = torch.cat([block.attend(query, key, value, scaling) for block in self._blocks])
+        return out if self._order is None else out[self._order]
+
+
+class _Block:
+    """Sequences of one call. Each sees `shared`, a range of columns, and itself; padding stands behind and sees only itself."""
+
+    def __init__(self, sequences: Sequence[tuple[int, int]], shared: tuple[int, int] | None, device: torch.device):
+        """`sequences` are (start, length)."""
+        self._shared, self._num = shared, len(sequences)
+        lengths = torch.tensor([length for _, length in sequences])
+        offsets = torch.arange(int(lengths.max()))
+        is_real = offsets < lengths.unsqueeze(-1)  # (n, T)
+        columns = torch.tensor([start for start, _ in sequences]).unsqueeze(-1) + offsets
+        columns = columns.where(is_real, columns[:, :1]).flatten()  # (n * T,); padding reads what is there anyway
+        self.real_columns = columns[is_real.flatten()]
+        # A run of columns is a view; else they are copied.
+        self._run = (int(columns[0]), int(columns[-1]) + 1) if bool((columns.diff() == 1).all()) else None
+        self._columns = columns.to(device)
+        self._real = None if bool(is_real.all()) else is_real.flatten().nonzero().squeeze(-1).to(device)
+        self._mask = None
+        if shared is not None:
+            width = shared[1] - shared[0] + len(offsets)
+            self._mask = torch.ones(len(offsets), width, dtype=torch.bool, device=device).tril(width - len(offsets))
+
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+        """(H, S, D), (K, S, D) twice -> (its real columns, H, D)."""
+        queries, keys, values = self._sequences(query), self._sequences(key), self._sequences(value)  # (n, H or K, T, D)
+        if self._shared is None:
+            out = scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scaling, enable_gqa=True)
+        else:
+            # Kernels that take a mask want as many query heads as keys': those of one key head stand one behind another.
+            n, heads, length, size = queries.shape
+            per_key = heads // keys.shape[1]
+            folded = queries.reshape(n, keys.shape[1], per_key * length, size)
+            keys, values = self._behind_shared(key, keys), self._behind_shared(value, values)
+            out = scaled_dot_product_attention(folded, keys, values, self._mask.repeat(per_key, 1), scale=scaling)
+            out = out.reshape(n, heads, length, -1)
+        out = out.transpose(1, 2).flatten(0, 1)  # (n * T, H, D)
+        return out if self._real is None else out[self._real]
+
+    def _sequences(self, states: torch.Tensor) -> torch.Tensor:
+        """(H, S, D) -> (n, H, T, D)."""
+        taken = states[:, self._columns] if self._run is None else states[:, slice(*self._run)]
+        return taken.unflatten(1, (self._num, -1)).transpose(0, 1)
+
+    def _behind_shared(self, states: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """(K, S, D), (n, K, T, D) -> (n, K, C + T, D)."""
+        return torch.cat([states[:, slice(*self._shared)].expand(self._num, -1, -1, -1), own], dim=2)
+
+
+def groups_of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices in groups, by length."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if not groups or lengths[index] > MAX_STRETCH * lengths[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(index)
+    return groups
+
+
+_library_attention = AttentionInterface().get_interface("sdpa", None)
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *args: Any,
+    packing: Packing | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """The library's signature. Shapes with a packing: query (1, H, S, D), key and value (1, K, S, D) -> (1, S, H, D)."""
+    if packing is None:
+        return _library_attention(module, query, key, value, attention_mask, *args, **kwargs)
+    scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
+    return packing.attend(query[0], key[0], value[0], scaling).unsqueeze(0), None
+
+
+AttentionInterface.register("sdpa", _attention)
