@@ -28,6 +28,10 @@ class Processes:
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's `value`, in rank order, on every rank. For small Python objects."""
+        if self.world_size == 1:
+            # On CPUs the thread that collects computes too, with threads of its own; then OpenMP counts more threads than
+            # processors and lets all of them sleep between two operators, and sampling takes half as long again.
+            return [value]
         values = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values

@@ -125,11 +125,11 @@ def build_engine(model: PreTrainedModel, config: dict[str, Any], flags: Any, num
 
 
 def _optimizer_kind(config: dict[str, Any]) -> Callable[..., torch.optim.Optimizer]:
-    if zero_stage(config) == 0 and _dtype(config) == torch.float32:
-        return FiniteAdamW
     if is_offloaded(config) and torch.cuda.is_available():
         return partial(deepspeed.ops.adam.DeepSpeedCPUAdam, adamw_mode=True)
-    return torch.optim.AdamW
+    kind = FiniteAdamW if zero_stage(config) == 0 and _dtype(config) == torch.float32 else torch.optim.AdamW
+    # GPUs take all tensors of an operation together anyway; on CPUs the default takes one at a time, six times as long.
+    return kind if torch.cuda.is_available() else partial(kind, fused=True)
 
 
 def build_reference(model: PreTrainedModel, config: dict[str, Any], device: torch.device) -> PreTrainedModel:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TESTS = (
-    "advantages", "enumeration", "losses", "rewards", "rollout", "kl_control", "scoring", "ppo", "resampling",
+    "advantages", "enumeration", "losses", "rewards", "rollout", "kl_control", "scoring", "ppo", "resampling", "packed_attention",
 )  # fmt: skip
 MUTANTS = (
     ("advantages", "(num_valid - 1).clamp(min=1)\n    return", "num_valid.clamp(min=1)\n    return"),
@@ -56,11 +56,16 @@ MUTANTS = (
     ("losses", "(ratios > 1 + clip_high)", "(ratios > 1 + clip_low)"),
     ("logprobs", "(logits.float() / temperature).log_softmax", "logits.float().log_softmax"),
     ("logprobs", "return -(logprobs.exp() * logprobs)", "return (logprobs.exp() * logprobs)"),
-    ("logprobs", "[0, *range(start + 1, start + len(completion))]", "[0, *range(start, start + len(completion) - 1)]"),
     ("logprobs", "logits = logits.float() / temperature", "logits = logits.float()"),
-    ("logprobs", "len(prompt) + len(completion))\n", "len(prompt) + len(completion) + 1)[1:]\n"),
-    ("logprobs", "(key == _PROMPT) | (key == query)", "(key >= _PROMPT)"),
-    ("logprobs", "< lengths.unsqueeze(-1)", "<= lengths.unsqueeze(-1)"),
+    ("completion_batch", "[last, *range(len(ids), len(ids) + len(completion) - 1)]", "range(len(ids), len(ids) + len(completion))"),
+    ("completion_batch", "positions += range(len(prompt), len", "positions += range(1, 1 - len(prompt) + len"),
+    ("completion_batch", "< lengths.unsqueeze(-1)", "<= lengths.unsqueeze(-1)"),
+    ("completion_batch", "(mask.cumsum(-1) - 1)", "mask.cumsum(-1)"),
+    ("packed_attention", ".tril(width - len(offsets))", ".tril()"),
+    ("packed_attention", "else columns.argsort()", "else columns"),
+    ("packed_attention", "is_causal=True, scale", "is_causal=False, scale"),
+    ("packed_attention", "(start, start + prompt), device", "(start, start + prompt - 1), device"),
+    ("packed_attention", "all(type(layer) is DynamicLayer", "any(type(layer) is DynamicLayer"),
     ("scoring", "sum(attempt.sampling_logprobs) - sum(", "-sum(attempt.sampling_logprobs) + sum("),
     ("scoring", "valid & ~cut", "valid"),
     ("scoring", "coef * kl + truncation_penalty", "coef * kl - truncation_penalty"),

@@ -9,7 +9,7 @@ from mutants import MUTANTS
 
 ROOT = Path(__file__).parents[1]
 OURS = {"rl", "data", "sandbox", "launch", "train_boost", "train_cocos", "evaluate"}
-MATHEMATICS = {"rewards", "advantages", "losses", "logprobs", "token_statistics"}
+MATHEMATICS = {"rewards", "advantages", "losses", "token_statistics"}
 SCRIPTS = {
     "step_profile": {"rl", "data", "torch"},
     "published_loop": {"rl", "data", "torch", "transformers"},
