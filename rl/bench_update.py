@@ -31,8 +31,8 @@ from rl.train_rows import PLAIN_LOSS, TrainRow, rows_loss
 VARIANTS = {
     "plain": "all logits of padded rows, log_softmax under autograd",
     "chunked": "logprobs from hidden states, a chunk of logits at a time",
-    "chunked, shared prompts": "and a prompt computed once for its completions (the default)",
-    "chunked, shared prompts, checkpointing": "and activations computed again",
+    "chunked, packed": "and in one row without padding, a prompt once for all of its completions (the default)",
+    "chunked, packed, checkpointing": "and activations computed again",
 }
 
 
@@ -77,7 +77,7 @@ def _parse() -> argparse.Namespace:
 
 def measure(flags: argparse.Namespace) -> dict[str, float]:
     """Seconds of all passes, and the peak of the process above what it had with the model loaded, in GB."""
-    checkpointing, pack = "checkpointing" in flags.variant, "shared" in flags.variant
+    checkpointing, pack = "checkpointing" in flags.variant, "packed" in flags.variant
     model = load_model(flags.model_name_or_path, getattr(torch, flags.dtype), "sdpa", checkpointing).to(flags.device).train()
     rows = made_rows(flags)
     batches = [[rows[i] for i in batch] for batch in micro_batches(rows, PassLimit(flags.rows), pack)]

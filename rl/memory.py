@@ -78,8 +78,7 @@ def _activation_bytes(shape: Shape, tokens: int, size: int, checkpointing: bool)
     """What a forward pass keeps for its backward pass, and the logits of one chunk with their gradient.
 
     A layer of transformers' Llama and Qwen keeps eight tensors of the hidden width, of which two are float32 in any case, keys
-    and values, repeated for every head where prompts are shared, and four of the MLP's width; with checkpointing its input
-    alone, and one layer is made again at a time.
+    and values, and four of the MLP's width; with checkpointing its input alone, and one layer is made again at a time.
     """
     layer = tokens * size * (10 * shape.width + 2 * shape.kv_width + 4 * shape.mlp_width)
     layers = shape.num_layers * tokens * size * shape.width + layer if checkpointing else shape.num_layers * layer

@@ -13,7 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TESTS = (
-    "advantages", "enumeration", "losses", "rewards", "rollout", "kl_control", "scoring", "ppo", "resampling", "packed_attention",
+    "advantages", "enumeration", "losses", "rewards", "rollout", "kl_control", "scoring", "ppo", "resampling",
+    "packed_attention",
 )  # fmt: skip
 MUTANTS = (
     ("advantages", "(num_valid - 1).clamp(min=1)\n    return", "num_valid.clamp(min=1)\n    return"),
@@ -57,7 +58,7 @@ MUTANTS = (
     ("logprobs", "(logits.float() / temperature).log_softmax", "logits.float().log_softmax"),
     ("logprobs", "return -(logprobs.exp() * logprobs)", "return (logprobs.exp() * logprobs)"),
     ("logprobs", "logits = logits.float() / temperature", "logits = logits.float()"),
-    ("completion_batch", "[last, *range(len(ids), len(ids) + len(completion) - 1)]", "range(len(ids), len(ids) + len(completion))"),
+    ("completion_batch", "columns += [last, *range(len(ids), len(ids)", "columns += [last, *range(len(ids) + 1, len(ids) + 1"),
     ("completion_batch", "positions += range(len(prompt), len", "positions += range(1, 1 - len(prompt) + len"),
     ("completion_batch", "< lengths.unsqueeze(-1)", "<= lengths.unsqueeze(-1)"),
     ("completion_batch", "(mask.cumsum(-1) - 1)", "mask.cumsum(-1)"),

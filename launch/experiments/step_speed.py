@@ -47,6 +47,7 @@ ARMS = {
     "ours bf16, 1 process": Arm("ours", "bfloat16"),
     "ours bf16, 2 processes": Arm("ours", "bfloat16", 2),
     "ours bf16, one turn": Arm("ours", "bfloat16", 1, 1),
+    "ours bf16, one turn, 2 processes": Arm("ours", "bfloat16", 2, 1),
     "published fp32": Arm("published", "float32"),
     "published bf16": Arm("published", "bfloat16"),
     "TRL fp32": Arm("trl", "float32", 1, 1, TRL_ROWS),

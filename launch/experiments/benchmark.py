@@ -1,0 +1,126 @@
+"""Does it teach a pretrained model? Evaluate it, boost it, train it, evaluate after each: one table a seed.
+
+    python -m launch.experiments.benchmark --model_name_or_path Qwen/Qwen2.5-Coder-1.5B-Instruct --train_data mbpp_train.jsonl \\
+        --test_data mbpp_test.jsonl --output_dir runs/benchmark --launcher "torchrun --nproc_per_node 8"
+
+Stages are the scripts a user calls. The RL arms start from the same boost model, or with --no_boost from the model itself, and
+`--rl_flags` hold for all of them; `--eval_flags` for all evaluations. A finished stage is kept; the same command goes on where
+it was stopped. A visit to a borrowed machine is one call with few `--seeds` and `--max_steps`.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ("--config", "launch/presets/published.yaml")
+ARMS = {
+    "published": PUBLISHED,
+    "pass_rate": (*PUBLISHED, "--reward", "pass_rate"),
+    "tree": (*PUBLISHED, "--first_attempts", "4", "--rloo_k", "2", "--first_turn_return", "own", "--reward", "pass_rate"),
+}
+
+
+def main() -> None:
+    flags = _parse()
+    stages = [stage for seed in flags.seeds for stage in stages_of(flags, seed)]
+    with tqdm(stages, desc="stages") as bar:
+        for folder, command in bar:
+            bar.set_postfix_str(folder.name)
+            _run(folder, command)
+    for seed in flags.seeds:
+        print(f"\nSeed {seed}:\n\n{_table(flags, seed)}")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_name_or_path", required=True)
+    parser.add_argument("--train_data", required=True, help="problems in MBPP format, for boost pairs and for RL")
+    parser.add_argument("--test_data", required=True, help="problems that are evaluated")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["published", "pass_rate"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--max_steps", type=int, default=100, help="RL steps of an arm")
+    parser.add_argument("--boost_steps", type=int, default=50)
+    parser.add_argument("--no_boost", action="store_true", help="train the model itself")
+    parser.add_argument("--launcher", default=sys.executable, help="what starts a script")
+    parser.add_argument("--pair_flags", default="--corrupt", help="of python -m data.boost")
+    parser.add_argument("--boost_flags", default="", help="of train_boost.py")
+    parser.add_argument("--rl_flags", default="", help="of train_cocos.py, all arms")
+    parser.add_argument("--eval_flags", default="", help="of evaluate.py")
+    return parser.parse_args()
+
+
+def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[object]]]:
+    """(folder, command) of what a seed needs, in order. Boost pairs and the evaluation of the model serve all seeds."""
+    out, launcher = flags.output_dir, shlex.split(flags.launcher)
+    evaluate = [
+        *launcher, "evaluate.py", "--test_data", flags.test_data, *shlex.split(flags.eval_flags), "--model_name_or_path",
+    ]  # fmt: skip
+    stages = [(out / "eval-model", [*evaluate, flags.model_name_or_path, "--output_dir", out / "eval-model"])]
+    start: object = flags.model_name_or_path
+    if not flags.no_boost:
+        pairs, boost = out / "pairs/boost.json", out / f"boost-{seed}"
+        start = boost / f"checkpoint-{flags.boost_steps}"
+        stages += [
+            (
+                pairs.parent,
+                [
+                    *(sys.executable, "-m", "data.boost", "--problems", flags.train_data, "--output", pairs),
+                    *("--model_name_or_path", flags.model_name_or_path, *shlex.split(flags.pair_flags)),
+                ],
+            ),
+            (
+                boost,
+                [
+                    *(*launcher, "train_boost.py", "--model_name_or_path", flags.model_name_or_path, "--train_data", pairs),
+                    *("--output_dir", boost, "--seed", seed, "--max_steps", flags.boost_steps, *shlex.split(flags.boost_flags)),
+                ],
+            ),
+            (out / f"eval-boost-{seed}", [*evaluate, start, "--output_dir", out / f"eval-boost-{seed}"]),
+        ]
+    for arm in flags.arms:
+        folder = out / f"{arm}-{seed}"
+        train = [
+            *(*launcher, "train_cocos.py", "--model_name_or_path", start, "--train_data", flags.train_data, *ARMS[arm]),
+            *("--output_dir", folder, "--seed", seed, "--max_steps", flags.max_steps, *shlex.split(flags.rl_flags)),
+        ]
+        trained = folder / f"checkpoint-{flags.max_steps}"
+        stages += [
+            (folder, train),
+            (out / f"eval-{folder.name}", [*evaluate, trained, "--output_dir", out / f"eval-{folder.name}"]),
+        ]
+    return stages
+
+
+def _run(folder: Path, command: list[object]) -> None:
+    """Unless it is done already by this very command; its output goes beside the folder. Exits where it fails."""
+    words, done = [str(word) for word in command], folder / ".done"
+    if done.is_file():
+        if done.read_text() != shlex.join(words):
+            sys.exit(f"error: {folder} was made by another command; give the same flags, or another --output_dir, or delete it")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder.with_name(f"{folder.name}.log")
+    with open(log, "w", encoding="utf-8") as stream:
+        code = subprocess.run(words, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+    if code:
+        sys.exit(f"error: {shlex.join(words)} ended with {code}; {log} says why")
+    done.write_text(shlex.join(words))
+
+
+def _table(flags: argparse.Namespace, seed: int) -> str:
+    names = {"model": "eval-model", **({} if flags.no_boost else {"boost": f"eval-boost-{seed}"})}
+    names |= {arm: f"eval-{arm}-{seed}" for arm in flags.arms}
+    runs = [f"{name}={flags.output_dir / folder}" for name, folder in names.items()]
+    return subprocess.run(
+        [sys.executable, "-m", "rl.compare", *runs], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+
+if __name__ == "__main__":
+    main()
