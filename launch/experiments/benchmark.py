@@ -1,11 +1,12 @@
 """Does it teach a pretrained model? Evaluate it, boost it, train it, evaluate after each: one table a seed.
 
-    python -m launch.experiments.benchmark --model_name_or_path Qwen/Qwen2.5-Coder-1.5B-Instruct --train_data mbpp_train.jsonl \\
-        --test_data mbpp_test.jsonl --output_dir runs/benchmark --launcher "torchrun --nproc_per_node 8"
+    python -m launch.experiments.benchmark --model_name_or_path Qwen/Qwen2.5-Coder-1.5B-Instruct \\
+        --train_data google-research-datasets/mbpp:full:train --test_data google-research-datasets/mbpp:full:test \\
+        --output_dir runs/benchmark --launcher "torchrun --nproc_per_node 8" --rl_flags="--prompt_format chat"
 
-Stages are the scripts a user calls. The RL arms start from the same boost model, or with --no_boost from the model itself, and
-`--rl_flags` hold for all of them; `--eval_flags` for all evaluations. A finished stage is kept; the same command goes on where
-it was stopped. A visit to a borrowed machine is one call with few `--seeds` and `--max_steps`.
+Stages are the scripts a user calls. The RL arms start from the boost model of their seed, with --no_boost from the model
+itself. Flags that a script is to be given besides go into one word, behind `=`. A finished stage is kept; the same command goes
+on where it was stopped.
 """
 
 import argparse

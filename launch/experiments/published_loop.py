@@ -4,8 +4,8 @@
 
 A step, with what makes it that loop's and not ours:
 1. A first attempt a problem and K corrections of each by `model.generate`, top-k 50, prompts left-padded and repeated K times.
-   A row ends at EOS or the limit, the end marker stops nothing, a batch goes on until its last row has ended, and the logits of
-   the corrections are kept. It is `rl.sampling.bench.published_rollout`.
+   A row ends at EOS or the limit, with `--to_the_limit`, as published, at the limit alone. The end marker stops nothing, a batch
+   goes on until its last row has ended, and the logits of the corrections are kept. It is `rl.sampling.bench.published_rollout`.
 2. Logprobs over padded rows, all logits made and turned to float32: of the policy from the kept logits (corrections) or by a
    forward pass (first attempts), of the reference by forward passes. A prompt is computed for each of its K rows.
 3. Programs one after another, each in a fresh interpreter with a time limit; a first attempt K times, since K rows hold it.
@@ -13,7 +13,7 @@ A step, with what makes it that loop's and not ours:
 5. Micro-batches of padded rows, all logits again, clipped sequence ratio; gradients added up, clipped, one AdamW step. In
    bfloat16 weights and optimizer are bfloat16, without float32 masters.
 
-Kinder than the published code, which does not stop at EOS and runs every test alone in two fresh processes. Nothing here waits,
+Kinder than the published code, which runs every test alone in two fresh processes. Nothing here waits,
 or repeats work, to be slow. Programs run under limits but in no sandbox: for a machine that can be lost.
 """
 
@@ -111,6 +111,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--per_device_train_batch_size", type=int, default=4, help="rows of a forward and backward pass")
     parser.add_argument("--max_rows", type=int, default=64, help="rows of a generation, and of a pass without gradients")
     parser.add_argument("--gamma", type=float, default=0.5)
+    parser.add_argument("--to_the_limit", action="store_true", help="no token ends a row")
     parser.add_argument("--timeout_s", type=float, default=3.0, help="wall seconds of one program")
     return parser.parse_args()
 
@@ -126,7 +127,7 @@ def step(
     """One step; its times and counts under the names of our own metrics. Rows are K-major: problem by problem, K times over."""
     clock = Clock()
     policy.eval()
-    turns = published_rollout(policy, encoder, problems, flags)
+    turns = published_rollout(policy, encoder, problems, flags, flags.to_the_limit)
     clock.lap("sample_s")
     first, corrections = (Rows.pad(turn.prompts, turn.completions) for turn in turns)
     with torch.no_grad():

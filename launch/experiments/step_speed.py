@@ -50,6 +50,7 @@ ARMS = {
     "ours bf16, one turn, 2 processes": Arm("ours", "bfloat16", 2, 1),
     "published fp32": Arm("published", "float32"),
     "published bf16": Arm("published", "bfloat16"),
+    "published bf16, to the limit": Arm("published", "bfloat16", flags=("--to_the_limit",)),
     "TRL fp32": Arm("trl", "float32", 1, 1, TRL_ROWS),
     "TRL bf16": Arm("trl", "bfloat16", 1, 1, TRL_ROWS),
     "TRL bf16 weights": Arm("trl", "float32", 1, 1, ("--weights", "bfloat16", *TRL_ROWS)),

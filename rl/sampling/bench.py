@@ -133,34 +133,44 @@ class Generated:
 
 
 def published_rollout(
-    model: PreTrainedModel, encoder: PromptEncoder, problems: list[Problem], flags: argparse.Namespace
+    model: PreTrainedModel,
+    encoder: PromptEncoder,
+    problems: list[Problem],
+    flags: argparse.Namespace,
+    to_the_limit: bool = False,
 ) -> tuple[Generated, Generated]:
     """A first attempt of each problem and `rloo_k` corrections of it, as the published code samples them.
 
-    Corrections come problem by problem, `rloo_k` times over. `flags` has rloo_k, max_new_tokens, temperature and max_rows.
+    Corrections come problem by problem, `rloo_k` times over. `flags` has rloo_k, max_new_tokens, temperature and max_rows. The
+    published code goes on `to_the_limit`; without it a row ends at EOS.
     """
     prompts = [encoder.first_ids(problem, sys.maxsize) for problem in problems]
-    first = _generate(model, encoder, prompts, flags, keep_logits=False)
+    first = _generate(model, encoder, prompts, flags, to_the_limit, keep_logits=False)
     attempts = []
     for problem, prompt, ids in zip(problems, prompts, first.completions):
         ids = kept(ids, encoder.stop)
         reason = encoder.stop.finish_reason(ids) or "length"
         attempts.append(Attempt(problem, prompt, ids, [], reason, code=extract_code(decode(encoder.tokenizer, ids))))
     prompts = [encoder.correction_ids(attempt) for attempt in attempts] * flags.rloo_k
-    return first, _generate(model, encoder, prompts, flags, keep_logits=True)
+    return first, _generate(model, encoder, prompts, flags, to_the_limit, keep_logits=True)
 
 
 def _generate(
-    model: PreTrainedModel, encoder: PromptEncoder, prompts: list[list[int]], flags: argparse.Namespace, keep_logits: bool
+    model: PreTrainedModel,
+    encoder: PromptEncoder,
+    prompts: list[list[int]],
+    flags: argparse.Namespace,
+    to_the_limit: bool,
+    keep_logits: bool,
 ) -> Generated:
-    eos = sorted(encoder.stop.eos_token_ids)
+    eos = [-1] if to_the_limit else sorted(encoder.stop.eos_token_ids)  # -1: no token
     config = GenerationConfig(
         max_new_tokens=flags.max_new_tokens,
         do_sample=True,
         temperature=flags.temperature,
         top_k=50,
         eos_token_id=eos,
-        pad_token_id=eos[0],
+        pad_token_id=0,
         output_logits=keep_logits,
         return_dict_in_generate=True,
     )
