@@ -101,7 +101,7 @@ def test_peak_counts_what_a_child_holds():
 
 def loop_flags(**values) -> argparse.Namespace:
     defaults = {"rloo_k": 2, "max_new_tokens": 8, "max_rows": 3, "temperature": 0.9, "per_device_train_batch_size": 3}
-    defaults |= {"gamma": 0.5, "kl_coef": 0.01, "timeout_s": 10.0}
+    defaults |= {"gamma": 0.5, "kl_coef": 0.01, "timeout_s": 10.0, "to_the_limit": False}
     return argparse.Namespace(**{**defaults, **values})
 
 
@@ -146,7 +146,8 @@ def test_step_of_the_published_loop_moves_the_policy(tiny_model_dir, tokenizer, 
     assert first["train/loss"] == pytest.approx(0, abs=1e-4)  # advantages of a group add up to 0 where ratios are 1
     assert 6 <= first["tokens/sampled"] <= 6 * 8
     assert not torch.equal(before, policy.get_input_embeddings().weight)
-    second = published_loop.step(policy, reference, optimizer, encoder, problems[:2], loop_flags())
+    second = published_loop.step(policy, reference, optimizer, encoder, problems[:2], loop_flags(to_the_limit=True))
+    assert second["tokens/sampled"] == 6 * 8
     assert second["kl/turn2"] != pytest.approx(0, abs=1e-3)
     assert {"time/sample_s", "time/kl_s", "time/reward_s", "time/update_s", "time/step_s"} <= second.keys()
 

@@ -4,8 +4,9 @@
 
 A step, with what makes it that loop's and not ours:
 1. A first attempt a problem and K corrections of each by `model.generate`, top-k 50, prompts left-padded and repeated K times.
-   A row ends at EOS or the limit, with `--to_the_limit`, as published, at the limit alone. The end marker stops nothing, a batch
-   goes on until its last row has ended, and the logits of the corrections are kept. It is `rl.sampling.bench.published_rollout`.
+   A row ends at EOS or the limit, with `--to_the_limit`, as published, at the limit alone. The end marker stops nothing, a
+   batch goes on until its last row has ended, and the logits of the corrections are kept. It is
+   `rl.sampling.bench.published_rollout`.
 2. Logprobs over padded rows, all logits made and turned to float32: of the policy from the kept logits (corrections) or by a
    forward pass (first attempts), of the reference by forward passes. A prompt is computed for each of its K rows.
 3. Programs one after another, each in a fresh interpreter with a time limit; a first attempt K times, since K rows hold it.
