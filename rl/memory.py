@@ -1,7 +1,8 @@
 """What a process needs in memory, by ZeRO stage, before anything is loaded: counted for weights, estimated for activations.
 
 The counts are those of the engine: weights and gradients in the compute dtype, Adam's two moments in float32, and masters in
-float32 wherever DeepSpeed keeps weights apart (all but ZeRO-0 in float32). Left out: the libraries and fragmentation.
+float32 wherever DeepSpeed keeps weights apart (all but ZeRO-0 in float32). Left out: the libraries, fragmentation, and the
+copies of a prompt's keys and values, of which each of its completions has one in a pass.
 """
 
 from dataclasses import dataclass

@@ -43,10 +43,12 @@ class Packing:
             else:
                 alone.append((start, prompt))
                 starts = [start + prompt + sum(completions[:i]) for i in range(len(completions))]
-                blocks.append(_Block(list(zip(starts, completions)), (start, start + prompt), device))
+                for members in groups_of_like_length(completions):
+                    sequences = [(starts[i], completions[i]) for i in sorted(members)]
+                    blocks.append(_Block(sequences, (start, start + prompt), device))
             start += prompt + sum(completions)
         for members in groups_of_like_length([length for _, length in alone]):
-            blocks.append(_Block([alone[i] for i in members], None, device))
+            blocks.append(_Block([alone[i] for i in sorted(members)], None, device))
         self._blocks = sorted(blocks, key=lambda block: int(block.real_columns[0]))  # often the order of the row
         columns = torch.cat([block.real_columns for block in self._blocks])
         self._order = None if bool((columns.diff() == 1).all()) else columns.argsort().to(device)  # (S,)
@@ -73,10 +75,7 @@ class _Block:
         self._run = (int(columns[0]), int(columns[-1]) + 1) if bool((columns.diff() == 1).all()) else None
         self._columns = columns.to(device)
         self._real = None if bool(is_real.all()) else is_real.flatten().nonzero().squeeze(-1).to(device)
-        self._mask = None
-        if shared is not None:
-            width = shared[1] - shared[0] + len(offsets)
-            self._mask = torch.ones(len(offsets), width, dtype=torch.bool, device=device).tril(width - len(offsets))
+        self._bias = torch.empty(0)
 
     def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
         """(H, S, D), (K, S, D) twice -> (its real columns, H, D)."""
@@ -89,10 +88,19 @@ class _Block:
             per_key = heads // keys.shape[1]
             folded = queries.reshape(n, keys.shape[1], per_key * length, size)
             keys, values = self._behind_shared(key, keys), self._behind_shared(value, values)
-            out = scaled_dot_product_attention(folded, keys, values, self._mask.repeat(per_key, 1), scale=scaling)
+            bias = self._bias_for(folded, keys.shape[2], per_key)
+            out = scaled_dot_product_attention(folded, keys, values, bias, scale=scaling)
             out = out.reshape(n, heads, length, -1)
         out = out.transpose(1, 2).flatten(0, 1)  # (n * T, H, D)
         return out if self._real is None else out[self._real]
+
+    def _bias_for(self, queries: torch.Tensor, width: int, per_key: int) -> torch.Tensor:
+        """(per_key * T, C + T), made once: what every layer of a pass keeps for its backward pass is then one tensor."""
+        if self._bias.shape != (queries.shape[2], width) or self._bias.dtype != queries.dtype:
+            length = queries.shape[2] // per_key
+            hidden = torch.ones(length, width, dtype=torch.bool, device=queries.device).triu(width - length + 1)
+            self._bias = queries.new_zeros(length, width).masked_fill_(hidden, float("-inf")).repeat(per_key, 1)
+        return self._bias
 
     def _sequences(self, states: torch.Tensor) -> torch.Tensor:
         """(H, S, D) -> (n, H, T, D)."""
@@ -129,7 +137,14 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     """The library's signature. Shapes with a packing: query (1, H, S, D), key and value (1, K, S, D) -> (1, S, H, D)."""
     if packing is None:
+        if attention_mask is not None and attention_mask.shape[-1] == 0:
+            raise RuntimeError(
+                f"{type(module).__name__} is not handed what its model is called with: --attn_implementation eager"
+            )
         return _library_attention(module, query, key, value, attention_mask, *args, **kwargs)
+    is_causal = kwargs.get("is_causal")
+    if not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
+        raise RuntimeError(f"{type(module).__name__} sees what comes after: a language model must not")
     scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
     return packing.attend(query[0], key[0], value[0], scaling).unsqueeze(0), None
 

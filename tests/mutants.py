@@ -62,7 +62,7 @@ MUTANTS = (
     ("completion_batch", "positions += range(len(prompt), len", "positions += range(1, 1 - len(prompt) + len"),
     ("completion_batch", "< lengths.unsqueeze(-1)", "<= lengths.unsqueeze(-1)"),
     ("completion_batch", "(mask.cumsum(-1) - 1)", "mask.cumsum(-1)"),
-    ("packed_attention", ".tril(width - len(offsets))", ".tril()"),
+    ("packed_attention", ".triu(width - length + 1)", ".triu(1)"),
     ("packed_attention", "else columns.argsort()", "else columns"),
     ("packed_attention", "is_causal=True, scale", "is_causal=False, scale"),
     ("packed_attention", "(start, start + prompt), device", "(start, start + prompt - 1), device"),

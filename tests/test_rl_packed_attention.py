@@ -105,5 +105,14 @@ def test_only_plain_causal_attention_is_packed(tiny_model):
 def test_attention_that_is_not_told_of_the_packing_fails(tiny_model):
     """Attending over the row as if it were one sequence would go unnoticed."""
     batch = CompletionBatch.collate([[5, 6], [7]], [[21], [22]], CPU, pack=True)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="--attn_implementation eager"):
         tiny_model(**{**batch.inputs, "packing": None}, use_cache=False)
+
+
+def test_attention_that_looks_ahead_is_refused(tiny_model):
+    batch = CompletionBatch.collate([[5, 6], [7]], [[21], [22]], CPU, pack=True)
+    model = copy.deepcopy(tiny_model)
+    for layer in model.model.layers:
+        layer.self_attn.is_causal = False
+    with pytest.raises(RuntimeError, match="sees what comes after"):
+        model(**batch.inputs, use_cache=False)

@@ -166,15 +166,17 @@ def test_rewards_and_rows(tiny_model, tiny_model_dir, problems):
     advantages = [torch.zeros_like(rewards[0]), torch.arange(4.0).reshape(2, 1, 2)]
     weights = loss_weights(rollout, has_verdict, torch.tensor([[2, 20], [8, 80]]), "attempt", 4, [1, 1])
     rows = train_rows(rollout, advantages, weights, [0.0, 0.0])
-    # The first row stays whatever its advantage; of the rest those with an advantage and a verdict.
-    assert [(row.advantage, row.weight) for row in rows] == [(0.0, 1 / 2), (1.0, 1 / 8), (3.0, 1 / 8)]
-    assert rows[1].sampling_logprobs is rollout.turns[1][1].sampling_logprobs
+    # Those with an advantage and a verdict.
+    assert [(row.advantage, row.weight) for row in rows] == [(1.0, 1 / 8), (3.0, 1 / 8)]
+    assert rows[0].sampling_logprobs is rollout.turns[1][1].sampling_logprobs
     # With a KL in the loss of corrections all of them count, but for the one without a verdict.
     rows = train_rows(rollout, advantages, [0.5 * weights[0], weights[1]], [0.0, 0.3])
     assert [(row.advantage, row.kl_coef, row.weight) for row in rows] == [
-        (0.0, 0.0, 1 / 4),
-        *[(advantage, 0.3, 1 / 8) for advantage in (0.0, 1.0, 3.0)],
+        (advantage, 0.3, 1 / 8) for advantage in (0.0, 1.0, 3.0)
     ]
+    # Where nothing has an advantage, the first.
+    rows = train_rows(rollout, [torch.zeros_like(a) for a in advantages], weights, [0.0, 0.0])
+    assert [row.name for row in rows] == [f"problem {problems[0].problem_id}, turn 1"]
 
 
 def test_inexact_tokenizers_are_found(tokenizer, problems):

@@ -10,6 +10,7 @@ on where it was stopped.
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = ("--config", "launch/presets/published.yaml")
+PUBLISHED = ("--config", str(ROOT / "launch/presets/published.yaml"))
+RESUME = ("--resume_from_checkpoint", "auto")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}  # for modules: paths stay those of the user's folder
 ARMS = {
     "published": PUBLISHED,
     "pass_rate": (*PUBLISHED, "--reward", "pass_rate"),
@@ -60,7 +63,7 @@ def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[obj
     """(folder, command) of what a seed needs, in order. Boost pairs and the evaluation of the model serve all seeds."""
     out, launcher = flags.output_dir, shlex.split(flags.launcher)
     evaluate = [
-        *launcher, "evaluate.py", "--test_data", flags.test_data, *shlex.split(flags.eval_flags), "--model_name_or_path",
+        *launcher, ROOT / "evaluate.py", "--test_data", flags.test_data, *shlex.split(flags.eval_flags), "--model_name_or_path",
     ]  # fmt: skip
     stages = [(out / "eval-model", [*evaluate, flags.model_name_or_path, "--output_dir", out / "eval-model"])]
     start: object = flags.model_name_or_path
@@ -78,8 +81,16 @@ def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[obj
             (
                 boost,
                 [
-                    *(*launcher, "train_boost.py", "--model_name_or_path", flags.model_name_or_path, "--train_data", pairs),
-                    *("--output_dir", boost, "--seed", seed, "--max_steps", flags.boost_steps, *shlex.split(flags.boost_flags)),
+                    *(
+                        *launcher,
+                        ROOT / "train_boost.py",
+                        "--model_name_or_path",
+                        flags.model_name_or_path,
+                        "--train_data",
+                        pairs,
+                    ),
+                    *("--output_dir", boost, "--seed", seed, "--max_steps", flags.boost_steps, *RESUME),
+                    *shlex.split(flags.boost_flags),
                 ],
             ),
             (out / f"eval-boost-{seed}", [*evaluate, start, "--output_dir", out / f"eval-boost-{seed}"]),
@@ -87,8 +98,8 @@ def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[obj
     for arm in flags.arms:
         folder = out / f"{arm}-{seed}"
         train = [
-            *(*launcher, "train_cocos.py", "--model_name_or_path", start, "--train_data", flags.train_data, *ARMS[arm]),
-            *("--output_dir", folder, "--seed", seed, "--max_steps", flags.max_steps, *shlex.split(flags.rl_flags)),
+            *(*launcher, ROOT / "train_cocos.py", "--model_name_or_path", start, "--train_data", flags.train_data, *ARMS[arm]),
+            *("--output_dir", folder, "--seed", seed, "--max_steps", flags.max_steps, *RESUME, *shlex.split(flags.rl_flags)),
         ]
         trained = folder / f"checkpoint-{flags.max_steps}"
         stages += [
@@ -108,7 +119,7 @@ def _run(folder: Path, command: list[object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.with_name(f"{folder.name}.log")
     with open(log, "w", encoding="utf-8") as stream:
-        code = subprocess.run(words, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+        code = subprocess.run(words, env=ENVIRONMENT, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
     if code:
         sys.exit(f"error: {shlex.join(words)} ended with {code}; {log} says why")
     done.write_text(shlex.join(words))
@@ -118,9 +129,8 @@ def _table(flags: argparse.Namespace, seed: int) -> str:
     names = {"model": "eval-model", **({} if flags.no_boost else {"boost": f"eval-boost-{seed}"})}
     names |= {arm: f"eval-{arm}-{seed}" for arm in flags.arms}
     runs = [f"{name}={flags.output_dir / folder}" for name, folder in names.items()]
-    return subprocess.run(
-        [sys.executable, "-m", "rl.compare", *runs], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    command = [sys.executable, "-m", "rl.compare", *runs]
+    return subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 if __name__ == "__main__":
