@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from rl.attention import attended_by
 from rl.packed_attention import Packing
 
 
@@ -21,7 +22,7 @@ from rl.packed_attention import Packing
 class CompletionBatch:
     """R completions. `completion_mask` is True on their own tokens, and `row` and `source` mean something there only."""
 
-    inputs: dict[str, Any]  # of the model's forward: input_ids (N, S), attention_mask, position_ids (N, S), packing
+    inputs: dict[str, Any]  # of the model's forward: input_ids (N, S), attention_mask, position_ids (N, S), attended_by
     head_columns: torch.Tensor | int  # `logits_to_keep`: columns (Q,) of the input, or how many of its last ones
     row: torch.Tensor  # (R, T) the row a token stands in
     source: torch.Tensor  # (R, T) the column of the head's input that predicts it
@@ -63,9 +64,7 @@ def _packed(prompts: Sequence[list[int]], completions: Sequence[list[int]], devi
     inputs = {
         "input_ids": torch.tensor([ids], device=device),
         "position_ids": torch.tensor([positions], device=device),
-        # No mask: a model that does not hand the packing to its attention fails on one of no columns.
-        "attention_mask": torch.empty(1, 1, 1, 0, dtype=torch.bool, device=device),
-        "packing": Packing([(len(prompt), [len(c) for c in members]) for prompt, members in groups], device),
+        **attended_by(Packing([(len(prompt), [len(c) for c in members]) for prompt, members in groups], device), device),
     }
     source = _stacked(sources, device)
     head_columns = torch.tensor(columns, device=device)

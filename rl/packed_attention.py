@@ -3,34 +3,21 @@
 A sequence may stand behind a prompt that it shares with others, which is in the row once. The row's attention is then a few
 calls of the kernel: completions of one prompt together, sequences of their own together where their lengths are alike.
 
-Registered as transformers' "sdpa", not under a name of its own: the keyword that carries the packing says which attention is
-meant, and it also comes along where activations are computed again in a backward pass, when a switched name would be gone.
-
 Shapes: `S` columns of the row, `n` sequences of a block, `T` columns of its longest, `C` of what they share; `H` query heads,
 `K` key-value heads, `D` head size.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 # Sequences up to so much longer than the shortest are attended together: padding costs as much as tokens, a call little.
 MAX_STRETCH = 1.25
 
 
-def can_pack(model: Any) -> bool:
-    """Whether all layers are plain attention, over all tokens before, that the library lets us compute."""
-    config = model.config
-    is_pluggable = getattr(model, "_supports_attention_backend", False) and config._attn_implementation == "sdpa"
-    return is_pluggable and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
-
-
 class Packing:
-    """Which columns of a packed row see which, as blocks that each take one call of the kernel."""
+    """Which columns of a packed row see which, as blocks that each take one call of the kernel; an `rl.attention.Attention`."""
 
     def __init__(self, groups: Sequence[tuple[int, Sequence[int]]], device: torch.device):
         """`groups` are (prompt tokens, tokens of each of its completions), in the order of the row."""
@@ -52,6 +39,12 @@ class Packing:
         self._blocks = sorted(blocks, key=lambda block: int(block.real_columns[0]))  # often the order of the row
         columns = torch.cat([block.real_columns for block in self._blocks])
         self._order = None if bool((columns.diff() == 1).all()) else columns.argsort().to(device)  # (S,)
+
+    def attention(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """(1, H, S, D), (1, K, S, D) twice -> (1, S, H, D), in every layer alike."""
+        return self.attend(query[0], key[0], value[0], scaling).unsqueeze(0)
 
     def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
         """(H, S, D), (K, S, D) twice -> (S, H, D)."""
@@ -120,33 +113,3 @@ def groups_of_like_length(lengths: Sequence[int]) -> list[list[int]]:
             groups.append([])
         groups[-1].append(index)
     return groups
-
-
-_library_attention = AttentionInterface().get_interface("sdpa", None)
-
-
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *args: Any,
-    packing: Packing | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """The library's signature. Shapes with a packing: query (1, H, S, D), key and value (1, K, S, D) -> (1, S, H, D)."""
-    if packing is None:
-        if attention_mask is not None and attention_mask.shape[-1] == 0:
-            raise RuntimeError(
-                f"{type(module).__name__} is not handed what its model is called with: --attn_implementation eager"
-            )
-        return _library_attention(module, query, key, value, attention_mask, *args, **kwargs)
-    is_causal = kwargs.get("is_causal")
-    if not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
-        raise RuntimeError(f"{type(module).__name__} sees what comes after: a language model must not")
-    scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    return packing.attend(query[0], key[0], value[0], scaling).unsqueeze(0), None
-
-
-AttentionInterface.register("sdpa", _attention)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from rl.attention import has_plain_attention
 from rl.completion_batch import CompletionBatch
 from rl.logprobs import completion_logprobs, completion_logprobs_and_entropies
 from rl.losses import (
@@ -24,7 +25,6 @@ from rl.losses import (
     where_clip_binds,
 )
 from rl.micro_batches import micro_batches, most_over_ranks
-from rl.packed_attention import can_pack
 from rl.pass_limit import PassLimit
 from rl.trajectory import Attempt
 
@@ -138,7 +138,7 @@ def row_logprobs(
     In the very batches that `update` makes of these rows, so that it finds the same numbers to the bit; and, as there, in
     equal numbers on all ranks.
     """
-    pack = can_pack(model)
+    pack = has_plain_attention(model)
     logprobs: list[list[float]] = [[] for _ in rows]
     batches = micro_batches(rows, limit, pack)
     for indices in batches + [[]] * (most_over_ranks(len(batches), device) - len(batches)):

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from rl.attention import has_plain_attention
 from rl.micro_batches import micro_batches, most_over_ranks
-from rl.packed_attention import can_pack
 from rl.pass_limit import PassLimit
 from rl.train_rows import IDLE_ROW, PLAIN_LOSS, LossTerms, TrainRow, rows_loss
 
@@ -68,7 +68,7 @@ def _update(
 
     Ranks take equal numbers of micro-batches, or collectives would wait for ever: a rank with fewer adds idle ones.
     """
-    pack = can_pack(engine.module)
+    pack = has_plain_attention(engine.module)
     batches = [[rows[i] for i in indices] for indices in micro_batches(rows, limit, pack)]
     num_batches = max(1, most_over_ranks(len(batches), engine.device))
     batches += [[IDLE_ROW]] * (num_batches - len(batches))

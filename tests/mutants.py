@@ -66,7 +66,7 @@ MUTANTS = (
     ("packed_attention", "else columns.argsort()", "else columns"),
     ("packed_attention", "is_causal=True, scale", "is_causal=False, scale"),
     ("packed_attention", "(start, start + prompt), device", "(start, start + prompt - 1), device"),
-    ("packed_attention", "all(type(layer) is DynamicLayer", "any(type(layer) is DynamicLayer"),
+    ("attention", "all(type(layer) is DynamicLayer", "any(type(layer) is DynamicLayer"),
     ("scoring", "sum(attempt.sampling_logprobs) - sum(", "-sum(attempt.sampling_logprobs) + sum("),
     ("scoring", "valid & ~cut", "valid"),
     ("scoring", "coef * kl + truncation_penalty", "coef * kl - truncation_penalty"),

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from rl.attention import has_plain_attention
 from rl.completion_batch import CompletionBatch
 from rl.logprobs import completion_logprobs
 from rl.losses import policy_gradient_loss
-from rl.packed_attention import Packing, can_pack
+from rl.packed_attention import Packing
 
 CPU = torch.device("cpu")
 HEADS, KEY_HEADS, SIZE = 6, 2, 4
@@ -88,7 +89,7 @@ def test_activations_that_are_computed_again_are_packed_too(tiny_model):
 
 
 def test_only_plain_causal_attention_is_packed(tiny_model):
-    assert can_pack(tiny_model)
+    assert has_plain_attention(tiny_model)
     changes = (
         {"_attn_implementation": "flash_attention_2"},
         {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 8},
@@ -99,14 +100,14 @@ def test_only_plain_causal_attention_is_packed(tiny_model):
         model.config = copy.deepcopy(tiny_model.config)
         for name, value in change.items():
             setattr(model.config, name, value)
-        assert not can_pack(model), change
+        assert not has_plain_attention(model), change
 
 
 def test_attention_that_is_not_told_of_the_packing_fails(tiny_model):
     """Attending over the row as if it were one sequence would go unnoticed."""
     batch = CompletionBatch.collate([[5, 6], [7]], [[21], [22]], CPU, pack=True)
     with pytest.raises(RuntimeError, match="--attn_implementation eager"):
-        tiny_model(**{**batch.inputs, "packing": None}, use_cache=False)
+        tiny_model(**{**batch.inputs, "attended_by": None}, use_cache=False)
 
 
 def test_attention_that_looks_ahead_is_refused(tiny_model):

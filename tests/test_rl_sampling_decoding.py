@@ -5,9 +5,10 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig, Qwen2Config, Qwen3Config
 from transformers import set_seed as seed_everything
 
+from rl.attention import has_plain_attention
 from rl.completion_batch import CompletionBatch
 from rl.logprobs import completion_logprobs
-from rl.packed_attention import can_pack, groups_of_like_length
+from rl.packed_attention import groups_of_like_length
 from rl.pass_limit import PassLimit
 from rl.sampling import batch as batch_module
 from rl.sampling.batch import inverse_cdf, sample_batch
@@ -101,19 +102,19 @@ def test_rows_that_come_and_go_have_the_training_forwards_logprobs(family, commo
 @pytest.mark.parametrize("family", FAMILIES)
 def test_plain_attention_is_shared_and_every_other_kind_is_left_alone(family):
     model = small_model(family)
-    assert can_pack(model) == (family in SHARED)
+    assert has_plain_attention(model) == (family in SHARED)
 
 
 def test_attention_that_the_user_chose_is_not_replaced():
     model = small_model("llama")
     model.set_attn_implementation("eager")
-    assert not can_pack(model)
+    assert not has_plain_attention(model)
 
 
 def test_shared_and_repeated_prompts_draw_the_same_tokens(monkeypatch):
     model, prompts = small_model("llama"), prompts_of(40, 7, 15)
     shared = sample(model, prompts, 4)
-    monkeypatch.setattr(batch_module, "can_pack", lambda *_: False)
+    monkeypatch.setattr(batch_module, "has_plain_attention", lambda *_: False)
     repeated = sample(model, prompts, 4)
     for a, b in zip((s for row in shared for s in row), (s for row in repeated for s in row)):
         assert a.completion_ids == b.completion_ids

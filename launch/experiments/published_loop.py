@@ -14,8 +14,8 @@ A step, with what makes it that loop's and not ours:
 5. Micro-batches of padded rows, all logits again, clipped sequence ratio; gradients added up, clipped, one AdamW step. In
    bfloat16 weights and optimizer are bfloat16, without float32 masters.
 
-Kinder than the published code, which runs every test alone in two fresh processes. Nothing here waits,
-or repeats work, to be slow. Programs run under limits but in no sandbox: for a machine that can be lost.
+Kinder than the published code, which runs every test alone in two fresh processes. Nothing here waits, or repeats
+work, to be slow. Programs run under limits but in no sandbox: for a machine that can be lost.
 """
 
 import argparse

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from rl.attention import has_plain_attention
 from rl.completion import Sample, Seed, StopCondition
-from rl.packed_attention import can_pack
 from rl.pass_limit import PassLimit
 from rl.sampling.decoding import RepeatedPrompts, SharedPrompts
 from rl.sampling.prefill import prefill_blocks, prefill_cache
@@ -52,7 +52,7 @@ def sample_batch(
     was_training = model.training
     model.eval()
     memory = memory or PromptMemory()
-    if can_pack(model):
+    if has_plain_attention(model):
         memory.learn_common(model, prompts)
     while any(left := [num_samples - len(samples) for samples in results]):
         batch = _batches(prompts, left, limit.rows)[0]
@@ -128,7 +128,7 @@ class _Decoding:
         self._temperature, self._memory = temperature, memory
         self._rows = [_Row(prompt) for prompt, count in zip(prompts, counts) for _ in range(count)]
         owner = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(model.device)  # (B,)
-        if can_pack(model):
+        if has_plain_attention(model):
             blocks, logits = prefill_blocks(model, prompts, memory)
             self._states = SharedPrompts(model, blocks, owner, memory.common)
         else:

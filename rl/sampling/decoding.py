@@ -8,16 +8,13 @@ Shapes: `B` rows being decoded, `P` prompts, `H` key-value heads, `G` query head
 tokens, `L` tokens of a block, `V` vocabulary.
 """
 
-from typing import Any
-
 import torch
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
+from rl.attention import attended_by
 from rl.sampling.kv_cache import growing_cache
 from rl.sampling.prefill import Blocks
 from rl.sampling.prompt_memory import States
-
-ATTENTION = "cocos_shared_prompts"
 
 
 class RepeatedPrompts:
@@ -59,18 +56,13 @@ class SharedPrompts:
 
     def advance(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Logits (B, V) after one more token a row. Shapes: (B,), (B,)."""
-        config = self._model.config
-        implementation, config._attn_implementation = config._attn_implementation, ATTENTION
-        try:
-            out = self._model(
-                input_ids=tokens.unsqueeze(-1),
-                position_ids=positions.unsqueeze(-1),
-                past_key_values=self._own,
-                use_cache=True,
-                shared_prompts=self,
-            )
-        finally:
-            config._attn_implementation = implementation
+        out = self._model(
+            input_ids=tokens.unsqueeze(-1),
+            position_ids=positions.unsqueeze(-1),
+            past_key_values=self._own,
+            use_cache=True,
+            **attended_by(self, tokens.device),
+        )
         return out.logits[:, -1]
 
     def select(self, rows: torch.Tensor) -> None:
@@ -91,6 +83,16 @@ class SharedPrompts:
             return before
         own = [(layer.keys[row][:, :num_own], layer.values[row][:, :num_own]) for layer in self._own.layers]
         return [tuple(torch.cat(parts, -2) for parts in zip(*layer)) for layer in zip(before, own)]
+
+    def attention(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """As `rl.attention.Attention`. Shapes: query (B, H * G, 1, D), key and value (B, H, T, D) -> (B, 1, H * G, D)."""
+        batch, num_heads, _, size = query.shape
+        heads = key.shape[1]
+        grouped = (query * scaling).view(batch, heads, num_heads // heads, size)
+        out = self.attend(layer, grouped, key, value)  # (B, H, G, D of the values)
+        return out.reshape(batch, 1, num_heads, -1)
 
     def attend(self, layer: int, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Attention of one layer over the shared blocks and a row's own tokens: one softmax over all of them.
@@ -157,24 +159,3 @@ class _Block:
         rows = slots.view(groups, heads, self._num_slots, queries, size).transpose(1, 2)
         rows = rows.reshape(-1, heads, queries, size)
         return rows if self._is_full else rows[self._place]
-
-
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    shared_prompts: SharedPrompts,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """The library's signature. Shapes: query (B, H * G, 1, D), key and value (B, H, T, D) -> (B, 1, H * G, D)."""
-    batch, num_heads, _, size = query.shape
-    heads = key.shape[1]
-    grouped = (query * scaling).view(batch, heads, num_heads // heads, size)
-    out = shared_prompts.attend(module.layer_idx, grouped, key, value)  # (B, H, G, D of the values)
-    return out.reshape(batch, 1, num_heads, -1), None
-
-
-AttentionInterface.register(ATTENTION, _attention)

@@ -1,0 +1,64 @@
+"""Attention of our own in a model of transformers: a call of the model says with a keyword what is to compute it.
+
+Registered as the library's "sdpa", not under a name of its own: the keyword also comes along where activations are computed
+again in a backward pass, when a switched name would be gone.
+
+Shapes: `B` rows, `H` query heads, `K` key-value heads, `Q` queries of a row, `T` keys, `D` head size.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from transformers import AttentionInterface, DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+
+class Attention(Protocol):
+    """What takes the place of the attention of all layers."""
+
+    def attention(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """(B, H, Q, D), (B, K, T, D) twice -> (B, Q, H, D)."""
+
+
+def has_plain_attention(model: Any) -> bool:
+    """Whether all layers are plain attention, over all tokens before, that the library lets us compute."""
+    config = model.config
+    is_pluggable = getattr(model, "_supports_attention_backend", False) and config._attn_implementation == "sdpa"
+    return is_pluggable and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+def attended_by(attention: Attention, device: torch.device) -> dict[str, Any]:
+    """Keywords of a model's forward. The mask has no columns: an attention that is not told of `attention` fails on it."""
+    return {"attended_by": attention, "attention_mask": torch.empty(1, 1, 1, 0, dtype=torch.bool, device=device)}
+
+
+_library_attention = AttentionInterface().get_interface("sdpa", None)
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *args: Any,
+    attended_by: Attention | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """The library's signature."""
+    if attended_by is None:
+        if attention_mask is not None and attention_mask.shape[-1] == 0:
+            raise RuntimeError(
+                f"{type(module).__name__} is not handed what its model is called with: --attn_implementation eager"
+            )
+        return _library_attention(module, query, key, value, attention_mask, *args, **kwargs)
+    is_causal = kwargs.get("is_causal")
+    if not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
+        raise RuntimeError(f"{type(module).__name__} sees what comes after: a language model must not")
+    scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
+    return attended_by.attention(getattr(module, "layer_idx", None), query, key, value, scaling), None
+
+
+AttentionInterface.register("sdpa", _attention)
