@@ -81,15 +81,8 @@ def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[obj
             (
                 boost,
                 [
-                    *(
-                        *launcher,
-                        ROOT / "train_boost.py",
-                        "--model_name_or_path",
-                        flags.model_name_or_path,
-                        "--train_data",
-                        pairs,
-                    ),
-                    *("--output_dir", boost, "--seed", seed, "--max_steps", flags.boost_steps, *RESUME),
+                    *(*launcher, ROOT / "train_boost.py", "--model_name_or_path", flags.model_name_or_path),
+                    *("--train_data", pairs, "--output_dir", boost, "--seed", seed, "--max_steps", flags.boost_steps, *RESUME),
                     *shlex.split(flags.boost_flags),
                 ],
             ),
