@@ -29,6 +29,10 @@ from sandbox.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
+# Most tokens of a draft of greedy decoding, which repeats what it reads. Samples do so less, and a drafted token costs a CPU
+# as much as any other: what drafts save there they lose again.
+GREEDY_DRAFT = 8
+
 
 @dataclass(frozen=True)
 class _Context:
@@ -64,6 +68,7 @@ class Collector:
     max_new_tokens: int
     max_prompt_tokens: int
     limit: PassLimit
+    max_draft: int | None = None  # None: GREEDY_DRAFT where decoding is greedy, else 0
 
     def prompt_lengths(self, problems: Sequence[Problem]) -> list[int]:
         """Tokens of every problem's prompt of turn 1."""
@@ -90,6 +95,9 @@ class Collector:
         seeds = list(seeds)
         turns: list[list[Attempt]] = []
         memory = PromptMemory()
+        max_draft = self.max_draft
+        if max_draft is None:
+            max_draft = GREEDY_DRAFT if temperature == 0 else 0
         with packed_linears(model):
             for turn, num_samples in enumerate(branching, 1):
                 memory.start_turn(max_rows=self.limit.rows if turn < len(branching) else 0)
@@ -107,6 +115,7 @@ class Collector:
                     limit=self.limit,
                     on_progress=on_progress,
                     memory=memory,
+                    max_draft=max_draft,
                 )
                 turns.append(
                     [
@@ -184,7 +193,8 @@ def build_collector(
     limits = Limits(test_timeout_s=config.test_timeout_s, memory_mb=config.sandbox_memory_mb)
     pool = SandboxPool(num_workers=config.sandbox_workers, limits=limits, allow_unsafe=config.allow_unsafe_sandbox)
     sampler = choose_sampler(config.sampler, model_config, device)
-    return Collector(encoder, sampler, pool, suites, config.max_new_tokens, room, PassLimit(max_rows))
+    limit, max_draft = PassLimit(max_rows), config.prompt_lookup_num_tokens
+    return Collector(encoder, sampler, pool, suites, config.max_new_tokens, room, limit, max_draft)
 
 
 def find_inexact_text(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]) -> list[str]:

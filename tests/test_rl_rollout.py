@@ -2,6 +2,7 @@
 
 import copy
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,11 @@ import torch
 from data.problem import DataError, Problem
 from data.prompts import DONE, answer, correction_prompt, first_prompt
 from rl.cocos_config import CocosConfig
-from rl.completion import decode
+from rl.completion import Sample, decode
 from rl.encoding import PromptEncoder
 from rl.pass_limit import PassLimit
 from rl.pretrained import load_model, load_model_config, load_tokenizer
-from rl.rollout import build_collector, find_inexact_text
+from rl.rollout import GREEDY_DRAFT, build_collector, find_inexact_text
 from rl.scoring import attempt_counts, loss_weights, rollout_kls, rollout_rewards, train_rows
 from rl.trajectory import Attempt
 from sandbox.verdict import infra_verdict
@@ -100,6 +101,21 @@ def test_a_subtree_is_the_same_whatever_else_is_sampled(tiny_model, tiny_model_d
         whole = collector.collect(tiny_model, problems[:4], (2, 2), 1.0, seeds)
         part = collector.collect(tiny_model, problems[2:3], (2, 2), 1.0, seeds[2:3])
     assert [a.completion_ids for a in part.turns[1]] == [a.completion_ids for a in whole.turns[1][8:12]]
+
+
+@pytest.mark.parametrize(("asked", "greedy", "sampled"), [(None, GREEDY_DRAFT, 0), (0, 0, 0), (3, 3, 3)])
+def test_greedy_decoding_drafts_unless_told_and_samples_only_when_told(tiny_model_dir, problems, asked, greedy, sampled):
+    told = []
+
+    def sampler(model, prompts, num_samples, stop, **flags):
+        told.append(flags["max_draft"])
+        return [[Sample([5], [0.0], "length")] * num_samples for _ in prompts]
+
+    collector = collector_for(tiny_model_dir, problems, max_new_tokens=6, prompt_lookup_num_tokens=asked)
+    with collector.pool:
+        for temperature in (0.0, 1.0):
+            replace(collector, sampler=sampler).collect(torch.nn.Module(), problems[:1], (1, 1), temperature, [(0,)])
+    assert told == [greedy, greedy, sampled, sampled]
 
 
 def check_first_step(model_dir: Path, problems: list[Problem], max_new_tokens: int) -> None:

@@ -1,9 +1,10 @@
 """Batched decoding that runs anywhere: rows advance together and leave the batch when they have ended.
 
 What prompts have in common (few-shot examples) is prefilled once for all of them, each prompt once for all of its samples, and
-what a correction's prompt repeats of the attempt before it is remembered from that attempt's decoding.
+what a correction's prompt repeats of the attempt before it is remembered from that attempt's decoding. What a row is likely to
+say next is drafted from its own text, and one pass of the model checks a draft.
 
-Shapes: `B` rows being decoded, `P` prompts, `L` prompt tokens, `V` vocabulary.
+Shapes: `B` rows being decoded, `N` tokens of a step (a row's newest and its draft), `P` prompts, `V` vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +18,14 @@ from rl.attention import has_plain_attention
 from rl.completion import Sample, Seed, StopCondition
 from rl.pass_limit import PassLimit
 from rl.sampling.decoding import RepeatedPrompts, SharedPrompts
+from rl.sampling.drafts import Drafter, PromptText
 from rl.sampling.prefill import prefill_blocks, prefill_cache
 from rl.sampling.prompt_memory import PromptMemory
 
 # Below this share of live rows the finished ones are dropped: copying the cache for every row that ends costs more.
 COMPACT_BELOW = 0.75
+# Drafts may double the tokens of a step, or fill it up to here: a step of so few costs little more than one of a single row.
+SMALL_STEP = 32
 # Tokens of the vocabulary that a draw sums at once.
 CHUNK = 256
 
@@ -39,11 +43,13 @@ def sample_batch(
     limit: PassLimit,
     on_progress: Callable[[int], None] | None = None,
     memory: PromptMemory | None = None,
+    max_draft: int = 0,
 ) -> list[list[Sample]]:
     """`num_samples` completions of each prompt, in the order of the prompts.
 
     `temperature` 0 is greedy decoding, with logprobs at temperature 1. `limit` bounds the rows decoded together, and is halved
     where memory runs out. `memory` is what earlier turns of the same rollout have computed; this turn's rows are added to it.
+    `max_draft` is the most tokens that are drafted of a row in one step.
     The draws of sample j of a prompt follow from (*its seed, j) alone, not from the rows it is decoded with, so a batch split
     over more ranks gives the same samples (as far as the model's arithmetic does).
     Raises: torch.OutOfMemoryError where one row is too much.
@@ -60,8 +66,10 @@ def sample_batch(
         row_seeds = [(*seeds[i], len(results[i]) + j) for i, n in batch for j in range(n)]
         is_too_much = False
         try:
-            decoding = _Decoding(model, [prompts[i] for i, _ in batch], [n for _, n in batch], temperature, memory)
-            decoding.run(stop, _uniforms(row_seeds, max_new_tokens, model.device))
+            uniforms = _uniforms(row_seeds, max_new_tokens)
+            counts = [n for _, n in batch]
+            decoding = _Decoding(model, [prompts[i] for i, _ in batch], counts, uniforms, temperature, memory, max_draft)
+            decoding.run(stop)
         except torch.OutOfMemoryError:
             if len(owners) == 1:
                 raise
@@ -95,10 +103,9 @@ def _batches(prompts: Sequence[list[int]], counts: Sequence[int], max_rows: int)
     return batches
 
 
-def _uniforms(seeds: Sequence[Seed], count: int, device: torch.device) -> torch.Tensor:
+def _uniforms(seeds: Sequence[Seed], count: int) -> np.ndarray:
     """(B, count) numbers in [0, 1), a row a seed."""
-    rows = [np.random.Generator(np.random.PCG64(seed)).random(count) for seed in seeds]
-    return torch.from_numpy(np.stack(rows)).to(device, _cdf_dtype(device))
+    return np.stack([np.random.Generator(np.random.PCG64(seed)).random(count) for seed in seeds])
 
 
 def _cdf_dtype(device: torch.device) -> torch.dtype:
@@ -108,63 +115,97 @@ def _cdf_dtype(device: torch.device) -> torch.dtype:
 
 @dataclass
 class _Row:
+    """A sample in the making; `uniforms` (T,) draw its tokens, of which there are at most T."""
+
     prompt_ids: list[int]
+    uniforms: np.ndarray
+    drafter: Drafter | None
     completion_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: str | None = None
+    draft: list[int] = field(default_factory=list)
+
+    @property
+    def num_computed(self) -> int:
+        """Own tokens that the model has seen: all but the last."""
+        return len(self.completion_ids) - 1
+
+    def next_uniforms(self) -> np.ndarray:
+        """For the next token and for one after each token of the draft."""
+        start = len(self.completion_ids)
+        return self.uniforms[start : start + 1 + len(self.draft)]
+
+    def take(self, drawn: Sequence[tuple[int, float]], stop: StopCondition) -> None:
+        """Go on with what was `drawn` next and after each token of the draft, as far as the draft says the same."""
+        start = len(self.completion_ids)
+        for drafted, (token, logprob) in zip([*self.draft, None], drawn):
+            self.completion_ids.append(token)
+            self.logprobs.append(logprob)
+            self.finish_reason = stop.finish_reason(self.completion_ids)
+            if self.finish_reason is not None or token != drafted:
+                break
+        if self.finish_reason is None and len(self.completion_ids) == len(self.uniforms):
+            self.finish_reason = "length"
+        if self.drafter is not None:
+            self.drafter.add(self.completion_ids[start:])
+
+    def propose(self, max_tokens: int) -> None:
+        """Draft what may follow, the last token that there may be left to be drawn."""
+        room = len(self.uniforms) - len(self.completion_ids) - 1
+        self.draft = self.drafter.draft(min(room, max_tokens)) if self.drafter is not None else []
 
 
 class _Decoding:
-    """One batch: prefill each prompt once, then one token a step for every row that has not ended."""
+    """One batch: prefill each prompt once, then a token a step, and what of a draft was right, for every row that is open."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         prompts: list[list[int]],
         counts: list[int],
+        uniforms: np.ndarray,
         temperature: float,
         memory: PromptMemory,
+        max_draft: int,
     ):
         self._temperature, self._memory = temperature, memory
-        self._rows = [_Row(prompt) for prompt, count in zip(prompts, counts) for _ in range(count)]
-        owner = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(model.device)  # (B,)
+        owner = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts))  # (B,)
         if has_plain_attention(model):
             blocks, logits = prefill_blocks(model, prompts, memory)
             self._states = SharedPrompts(model, blocks, owner, memory.common)
         else:
+            max_draft = 0  # the cache of other models gives every row one token a step
             cache, mask, logits = prefill_cache(model, prompts)
             self._states = RepeatedPrompts(model, cache, mask, owner)
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-        self._positions = lengths[owner]  # (B,) of the next token
-        self._logits = logits[owner]  # (B, V)
+        texts = [PromptText(prompt) for prompt in prompts] if max_draft else []
+        self._rows = [
+            _Row(prompts[i], row_uniforms, Drafter(texts[i], max_draft) if texts else None)
+            for i, row_uniforms in zip(owner.tolist(), uniforms)
+        ]
+        self._logits = logits[owner.to(logits.device)]  # (B, V)
 
     @property
     def samples(self) -> list[Sample]:
-        return [Sample(row.completion_ids, row.logprobs, row.finish_reason or "length") for row in self._rows]
+        return [Sample(row.completion_ids, row.logprobs, row.finish_reason) for row in self._rows]
 
-    def run(self, stop: StopCondition, uniforms: torch.Tensor) -> None:
-        """Decode until every row has ended or used its uniforms (B, T), one a token."""
-        max_new_tokens = uniforms.shape[1]
-        live = list(self._rows)  # row i of the tensors is live[i]
-        for step in range(max_new_tokens):
-            tokens, logprobs = self._draw(uniforms[:, step])
-            for row, token, logprob in zip(live, tokens.tolist(), logprobs.tolist()):
-                if row.finish_reason is None:
-                    row.completion_ids.append(token)
-                    row.logprobs.append(logprob)
-                    row.finish_reason = stop.finish_reason(row.completion_ids)
-            open_rows = [i for i, row in enumerate(live) if row.finish_reason is None]
-            if not open_rows or step + 1 == max_new_tokens:
+    def run(self, stop: StopCondition) -> None:
+        """Decode until every row has ended."""
+        live = still_open = list(self._rows)  # row i of the states is live[i]
+        while True:
+            self._draw(still_open, stop)
+            still_open = [row for row in still_open if row.finish_reason is None]
+            if not still_open:
                 self._remember(live, range(len(live)))
                 return
-            if len(open_rows) < COMPACT_BELOW * len(live):
-                self._remember(live, [i for i, row in enumerate(live) if row.finish_reason is not None])
-                keep = torch.tensor(open_rows, device=tokens.device)
-                self._states.select(keep)
-                self._positions, tokens, uniforms = self._positions[keep], tokens[keep], uniforms[keep]
-                live = [live[i] for i in open_rows]
-            self._logits = self._states.advance(tokens, self._positions)
-            self._positions = self._positions + 1
+            if len(still_open) < COMPACT_BELOW * len(live):
+                is_open = [row.finish_reason is None for row in live]
+                self._remember(live, [i for i, row_is_open in enumerate(is_open) if not row_is_open])
+                self._states.select(torch.tensor(is_open).nonzero().squeeze(-1))
+                live = still_open
+            for row in still_open:
+                row.propose(max(len(still_open), SMALL_STEP) // len(still_open))
+            tokens = [[row.completion_ids[-1], *row.draft] if row.finish_reason is None else [] for row in live]
+            self._logits = self._states.advance(tokens, [row.num_computed for row in live])
 
     def _remember(self, live: list[_Row], leaving: Sequence[int]) -> None:
         """Keep what was computed of rows that leave: all their tokens but the last, which no pass has seen."""
@@ -172,19 +213,25 @@ class _Decoding:
             return
         for i in leaving:
             if self._memory.has_room:
-                seen = live[i].completion_ids[:-1]
-                self._memory.keep(live[i].prompt_ids + seen, self._states.states(i, len(seen)))
+                num_computed = live[i].num_computed
+                ids = live[i].prompt_ids + live[i].completion_ids[:num_computed]
+                self._memory.keep(ids, self._states.states(i, num_computed))
 
-    def _draw(self, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (B,) and their logprobs (B,) from the distribution that the current logits define."""
+    def _draw(self, rows: list[_Row], stop: StopCondition) -> None:
+        """Give the rows what the current logits (N, V) let their uniforms draw."""
+        uniforms = torch.from_numpy(np.concatenate([row.next_uniforms() for row in rows]))
         logits = self._logits.float() / (self._temperature or 1.0)
         # As the training forward does it: log_softmax rounds otherwise, by as much for every token.
-        log_total = logits.logsumexp(-1, keepdim=True)  # (B, 1)
+        log_total = logits.logsumexp(-1, keepdim=True)  # (N, 1)
         if self._temperature == 0:
             tokens = logits.argmax(-1, keepdim=True)
         else:
-            tokens = inverse_cdf((logits - log_total).exp_(), uniforms).unsqueeze(-1)
-        return tokens.squeeze(-1), (logits.gather(-1, tokens) - log_total).squeeze(-1)
+            probs = (logits - log_total).exp_()
+            tokens = inverse_cdf(probs, uniforms.to(logits.device, _cdf_dtype(logits.device))).unsqueeze(-1)
+        logprobs = (logits.gather(-1, tokens) - log_total).squeeze(-1)
+        drawn = iter(zip(tokens.squeeze(-1).tolist(), logprobs.tolist()))
+        for row in rows:
+            row.take([next(drawn) for _ in range(1 + len(row.draft))], stop)
 
 
 def inverse_cdf(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

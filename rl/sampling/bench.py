@@ -33,6 +33,7 @@ from rl.sampling.prompt_memory import PromptMemory
 from rl.sampling.sampler import Sampler
 from rl.trajectory import Attempt
 
+WAYS = ["generate", "batch", "no drafts", "paged"]
 BANDWIDTH_BYTES = 1 << 28
 
 
@@ -58,7 +59,8 @@ def main() -> None:
     problems = read_problems(flags.data)[: flags.num_problems]
     ways: dict[str, Callable[[int], int]] = {
         "generate": lambda seed: published(model, encoder, problems, flags, seed),
-        "batch": lambda seed: ours(sample_batch, model, encoder, problems, flags, seed),
+        "batch": lambda seed: ours(sample_batch, model, encoder, problems, flags, seed, flags.prompt_lookup_num_tokens),
+        "no drafts": lambda seed: ours(sample_batch, model, encoder, problems, flags, seed),
         "paged": lambda seed: ours(sample_paged, model, encoder, problems, flags, seed),
     }
     ways = {name: ways[name] for name in flags.ways}
@@ -83,8 +85,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--max_rows", type=int, default=64)
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--attn_implementation", default="sdpa")
+    parser.add_argument("--prompt_lookup_num_tokens", type=int, default=8, help="most tokens of a draft, of batch")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", nargs="+", choices=["generate", "batch", "paged"], default=["generate", "batch", "paged"])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     return parser.parse_args(sys.argv[1:])
 
 
@@ -95,22 +98,23 @@ def ours(
     problems: list[Problem],
     flags: argparse.Namespace,
     seed: int,
+    max_draft: int = 0,
 ) -> int:
     """Both turns through our sampler; the number of tokens kept."""
     draw = {"max_new_tokens": flags.max_new_tokens, "temperature": flags.temperature, "limit": PassLimit(flags.max_rows)}
+    draw |= {"memory": (memory := PromptMemory()), "max_draft": max_draft}
     prompts = [encoder.first_ids(problem, sys.maxsize) for problem in problems]
     seeds = [(seed, i) for i in range(len(prompts))]
-    memory = PromptMemory()
     with packed_linears(model):
         memory.start_turn(flags.max_rows)
-        firsts = [row[0] for row in sampler(model, prompts, 1, encoder.stop, seeds=seeds, memory=memory, **draw)]
+        firsts = [row[0] for row in sampler(model, prompts, 1, encoder.stop, seeds=seeds, **draw)]
         attempts = [
             Attempt(problem, prompt, first.completion_ids, first.logprobs, first.finish_reason, code="")
             for problem, prompt, first in zip(problems, prompts, firsts)
         ]
         prompts = [encoder.correction_ids(attempt) for attempt in attempts]
         memory.start_turn(0)
-        corrections = sampler(model, prompts, flags.rloo_k, encoder.stop, seeds=seeds, memory=memory, **draw)
+        corrections = sampler(model, prompts, flags.rloo_k, encoder.stop, seeds=seeds, **draw)
     return sum(len(s.completion_ids) for s in firsts) + sum(len(s.completion_ids) for row in corrections for s in row)
 
 

@@ -2,17 +2,20 @@
 
 `SharedPrompts` lets all samples of a prompt read the one copy of its keys and values (and all prompts that of the few-shot
 examples), so a step reads prompts + samples' own tokens, not prompts x samples. It takes the place of the attention of models
-whose layers are plain attention. `RepeatedPrompts` copies a prompt's cache for each of its samples and serves all other models.
+whose layers are plain attention, and a step may give its rows any numbers of tokens. `RepeatedPrompts` copies a prompt's cache
+for each of its samples and serves all other models, one token a step.
 
-Shapes: `B` rows being decoded, `P` prompts, `H` key-value heads, `G` query heads for each, `D` head size, `T` a row's own
-tokens, `L` tokens of a block, `V` vocabulary.
+Shapes: `B` rows being decoded, `N` tokens of a step, `P` prompts, `H` key-value heads, `G` query heads for each, `D` head size,
+`T` a row's own tokens, `L` tokens of a block, `V` vocabulary.
 """
+
+from collections.abc import Sequence
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from rl.attention import attended_by
-from rl.sampling.kv_cache import growing_cache
+from rl.sampling.kv_cache import Places, ragged_cache
 from rl.sampling.prefill import Blocks
 from rl.sampling.prompt_memory import States
 
@@ -23,56 +26,87 @@ class RepeatedPrompts:
     def __init__(self, model: PreTrainedModel, cache: DynamicCache, prompt_mask: torch.Tensor, owner: torch.Tensor):
         """`cache` holds P prompts, `prompt_mask` (P, L) marks their tokens, `owner` (B,) the prompt of each row."""
         self._model, self._cache, self._mask = model, cache, prompt_mask
+        self._positions = prompt_mask.sum(-1)  # of the next token
         self.select(owner)
 
-    def advance(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits (B, V) after one more token a row. Shapes: (B,), (B,)."""
+    def advance(self, tokens: Sequence[Sequence[int]], num_own: Sequence[int]) -> torch.Tensor:
+        """As `SharedPrompts.advance`. A row without a token takes part in vain: rows of this cache have one length."""
+        device = self._mask.device
         self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
         out = self._model(
-            input_ids=tokens.unsqueeze(-1),
+            input_ids=torch.tensor([[row[0] if row else 0] for row in tokens], device=device),
             attention_mask=self._mask,
-            position_ids=positions.unsqueeze(-1),
+            position_ids=self._positions.unsqueeze(-1),
             past_key_values=self._cache,
             use_cache=True,
         )
-        return out.logits[:, -1]
+        self._positions = self._positions + 1
+        return out.logits[[i for i, row in enumerate(tokens) if row], -1]
 
     def select(self, rows: torch.Tensor) -> None:
         """Go on with `rows` only, in that order."""
+        rows = rows.to(self._mask.device)
         self._cache.batch_select_indices(rows)
-        self._mask = self._mask[rows]
+        self._mask, self._positions = self._mask[rows], self._positions[rows]
 
 
 class SharedPrompts:
-    """Rows have a cache of their own tokens only; what stands before them lies in blocks that they share."""
+    """Rows have a cache of their own tokens only; what stands before them lies in blocks that they share.
+
+    Every token of a step is a row of the model's batch, so that rows may have several or none; which row of ours it belongs to,
+    and what it sees, is the attention's affair.
+    """
 
     def __init__(self, model: PreTrainedModel, prompts: Blocks, owner: torch.Tensor, common: States):
-        """`prompts` are the P prompts behind `common`, the prefix of all of them; `owner` (B,) is the prompt of each row."""
+        """`prompts` are the P prompts behind `common`, the prefix of all; `owner` (B,), on the CPU, is each row's prompt."""
         self._model, self._owner = model, owner
         self._prompts, self._prompt_mask = prompts.states, prompts.mask
+        num_common = common[0][0].shape[-2] if common else 0
+        self._num_before = (prompts.mask.sum(-1).cpu() + num_common)[owner]  # (B,) tokens before a row's own
         self._common = [(keys.unsqueeze(0), values.unsqueeze(0)) for keys, values in common]
-        self._own = growing_cache(model)
-        self._make_blocks()
+        self._places = Places(num_rows=len(owner))
+        self._own = ragged_cache(model, self._places)
+        self._counts: list[int] = []  # tokens of each row in the step that the blocks were made for
 
-    def advance(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits (B, V) after one more token a row. Shapes: (B,), (B,)."""
+    def advance(self, tokens: Sequence[Sequence[int]], num_own: Sequence[int]) -> torch.Tensor:
+        """Logits (N, V) after each of `tokens`, row by row: what follows the first `num_own` own tokens of each of the B rows.
+
+        What an earlier call computed of later tokens is written over.
+        """
+        counts = [len(row) for row in tokens]
+        row = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))  # (N,)
+        column = torch.tensor([n + i for n, count in zip(num_own, counts) for i in range(count)])
+        if counts != self._counts:
+            self._make_blocks(row)
+            self._counts = counts
+        ids = torch.tensor([token for one in tokens for token in one])
+        device = self._model.device
+        ids, row, column, positions = torch.stack([ids, row, column, column + self._num_before[row]]).to(device)
+        length = max(n + count for n, count in zip(num_own, counts))
+        self._places.set(row, column, length)
+        is_ahead = torch.arange(length, device=device) > column.unsqueeze(-1)  # (N, T) of a token's own row
+        self._own_bias = _bias(is_ahead, self._model.dtype)[:, None, None]  # (N, 1, 1, T)
         out = self._model(
-            input_ids=tokens.unsqueeze(-1),
+            input_ids=ids.unsqueeze(-1),
             position_ids=positions.unsqueeze(-1),
             past_key_values=self._own,
             use_cache=True,
-            **attended_by(self, tokens.device),
+            **attended_by(self, device),
         )
         return out.logits[:, -1]
 
     def select(self, rows: torch.Tensor) -> None:
         """Go on with `rows` only; prompts that have none left are dropped."""
-        self._own.batch_select_indices(rows)
+        device = self._prompt_mask.device
+        self._own.batch_select_indices(rows.to(device))
+        self._places.num_rows = len(rows)
+        self._num_before = self._num_before[rows]
         kept, self._owner = torch.unique(self._owner[rows], return_inverse=True)
         if len(kept) < len(self._prompt_mask):
+            kept = kept.to(device)
             self._prompt_mask = self._prompt_mask[kept]
             self._prompts = [(keys[kept], values[kept]) for keys, values in self._prompts]
-        self._make_blocks()
+        self._counts = []
 
     def states(self, row: int, num_own: int) -> States:
         """Keys and values of a row behind the common prefix: its prompt's and those of its first `num_own` tokens."""
@@ -87,75 +121,83 @@ class SharedPrompts:
     def attention(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
-        """As `rl.attention.Attention`. Shapes: query (B, H * G, 1, D), key and value (B, H, T, D) -> (B, 1, H * G, D)."""
-        batch, num_heads, _, size = query.shape
+        """As `rl.attention.Attention`. Shapes: query (N, H * G, 1, D), key and value (B, H, T, D) -> (N, 1, H * G, D)."""
+        num_tokens, num_heads, _, size = query.shape
         heads = key.shape[1]
-        grouped = (query * scaling).view(batch, heads, num_heads // heads, size)
-        out = self.attend(layer, grouped, key, value)  # (B, H, G, D of the values)
-        return out.reshape(batch, 1, num_heads, -1)
+        grouped = (query * scaling).view(num_tokens, heads, num_heads // heads, size)
+        out = self.attend(layer, grouped, key, value)  # (N, H, G, D of the values)
+        return out.reshape(num_tokens, 1, num_heads, -1)
 
     def attend(self, layer: int, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Attention of one layer over the shared blocks and a row's own tokens: one softmax over all of them.
 
-        Shapes: query (B, H, G, D), already scaled; keys and values (B, H, T, D) -> (B, H, G, D).
+        Shapes: query (N, H, G, D), already scaled; keys and values (B, H, T, D) -> (N, H, G, D).
         """
-        shared = [(block, states[layer]) for block, states in self._blocks]
-        scores = [block.scores(query, block_keys) for block, (block_keys, _) in shared] + [query @ keys.transpose(-1, -2)]
+        shared = [(block, states[layer]) for block, states in self._shared_blocks]
+        scores = [block.scores(query, block_keys) for block, (block_keys, _) in shared]
+        scores.append(self._own_block.scores(query, keys).add_(self._own_bias))
         weights = torch.cat(scores, -1).softmax(-1, dtype=torch.float32).to(query.dtype)
         *shared_weights, own_weights = weights.split([part.shape[-1] for part in scores], -1)
-        out = own_weights @ values
+        out = self._own_block.weighted(own_weights, values)
         for part, (block, (_, block_values)) in zip(shared_weights, shared):
             out = out + block.weighted(part, block_values)
         return out
 
-    def _make_blocks(self) -> None:
-        bias = torch.zeros(self._prompt_mask.shape, dtype=self._model.dtype, device=self._owner.device)
-        bias.masked_fill_(~self._prompt_mask, float("-inf"))
-        self._blocks = [(_Block(self._owner, bias), self._prompts)]
+    def _make_blocks(self, row: torch.Tensor) -> None:
+        """For tokens of the rows `row` (N,)."""
+        device, bias = self._prompt_mask.device, _bias(~self._prompt_mask, self._model.dtype)
+        self._own_block = _Block(row, len(self._owner), device)
+        self._shared_blocks = [(_Block(self._owner[row], len(bias), device, bias), self._prompts)]
         if self._common:
-            self._blocks.append((_Block(torch.zeros_like(self._owner)), self._common))
+            self._shared_blocks.append((_Block(torch.zeros_like(row), 1, device), self._common))
+
+
+def _bias(is_hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What to add to scores: minus infinity where hidden."""
+    return torch.zeros(is_hidden.shape, dtype=dtype, device=is_hidden.device).masked_fill_(is_hidden, float("-inf"))
 
 
 class _Block:
-    """Keys or values of N groups of rows, (N, H, L, D), read by all rows of a group in one product.
+    """Keys or values of M groups of tokens, (M, H, L, D), read by all tokens of a group in one product.
 
-    The rows of a group stand in its slots; a group of fewer rows than the largest has empty slots, which row 0 fills in vain.
+    The tokens of a group stand in its slots; a group of fewer than the largest has empty slots, which token 0 fills in vain.
     """
 
-    def __init__(self, group: torch.Tensor, bias: torch.Tensor | None = None):
-        """`group` (B,) numbers every row's group, in ascending order; `bias` (N, L) is added to the scores."""
-        sizes = torch.bincount(group)
-        row = torch.arange(len(group), device=group.device)
-        slot = row - (sizes.cumsum(0) - sizes)[group]
+    def __init__(self, group: torch.Tensor, num_groups: int, device: torch.device, bias: torch.Tensor | None = None):
+        """`group` (N,), on the CPU, numbers every token's group, in ascending order; `bias` (M, L) is added to the scores."""
+        sizes = torch.bincount(group, minlength=num_groups)
+        token = torch.arange(len(group))
+        slot = token - (sizes.cumsum(0) - sizes)[group]
         self._num_slots = int(sizes.max())
-        self._is_full = int(sizes.min()) == self._num_slots  # then the slots are the rows as they stand
-        self._place = group * self._num_slots + slot  # (B,) of a row among all slots
-        self._row = torch.zeros(len(sizes) * self._num_slots, dtype=torch.long, device=group.device)
-        self._row[self._place] = row
-        self._bias = None if bias is None else bias[:, None, None]  # (N, 1, 1, L)
+        self._is_full = int(sizes.min()) == self._num_slots  # then the slots are the tokens as they stand
+        place = group * self._num_slots + slot  # (N,) of a token among all slots
+        filler = torch.zeros(num_groups * self._num_slots, dtype=torch.long)
+        filler[place] = token
+        self._place, self._token = place.to(device), filler.to(device)
+        self._bias = None if bias is None else bias[:, None, None]  # (M, 1, 1, L)
 
     def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """(B, H, G, D) against (N, H, L, D) -> (B, H, G, L)."""
+        """(N, H, G, D) against (M, H, L, D) -> (N, H, G, L)."""
         scores = self._into_slots(query) @ keys.transpose(-1, -2)
-        return self._into_rows(scores if self._bias is None else scores.add_(self._bias), query.shape[2])
+        return self._into_tokens(scores if self._bias is None else scores.add_(self._bias), query.shape[2])
 
     def weighted(self, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """(B, H, G, L) times (N, H, L, D) -> (B, H, G, D)."""
-        return self._into_rows(self._into_slots(weights) @ values, weights.shape[2])
+        """(N, H, G, L) times (M, H, L, D) -> (N, H, G, D)."""
+        return self._into_tokens(self._into_slots(weights) @ values, weights.shape[2])
 
-    def _into_slots(self, rows: torch.Tensor) -> torch.Tensor:
-        """(B, H, G, X) -> (N, H, slots * G, X)."""
+    def _into_slots(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(N, H, G, X) -> (M, H, slots * G, X)."""
         if self._is_full and self._num_slots == 1:
-            return rows
-        _, heads, queries, size = rows.shape
-        slots = (rows if self._is_full else rows[self._row]).view(-1, self._num_slots, heads, queries, size)
+            return tokens
+        _, heads, queries, size = tokens.shape
+        slots = (tokens if self._is_full else tokens[self._token]).view(-1, self._num_slots, heads, queries, size)
         return slots.transpose(1, 2).reshape(-1, heads, self._num_slots * queries, size)
 
-    def _into_rows(self, slots: torch.Tensor, queries: int) -> torch.Tensor:
-        """(N, H, slots * G, X) -> (B, H, G, X)."""
+    def _into_tokens(self, slots: torch.Tensor, queries: int) -> torch.Tensor:
+        """(M, H, slots * G, X) -> (N, H, G, X)."""
         if self._is_full and self._num_slots == 1:
             return slots
         groups, heads, _, size = slots.shape
-        rows = slots.view(groups, heads, self._num_slots, queries, size).transpose(1, 2)
-        rows = rows.reshape(-1, heads, queries, size)
-        return rows if self._is_full else rows[self._place]
+        tokens = slots.view(groups, heads, self._num_slots, queries, size).transpose(1, 2)
+        tokens = tokens.reshape(-1, heads, queries, size)
+        return tokens if self._is_full else tokens[self._place]

@@ -1,4 +1,6 @@
-"""A key-value cache that appends in place."""
+"""Key-value caches that are written in place: one appends to all rows, one writes tokens of rows of unlike length."""
+
+from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -39,9 +41,50 @@ class GrowingLayer(DynamicLayer):
     @staticmethod
     def _copied(states: torch.Tensor, capacity: int) -> torch.Tensor:
         batch, heads, length, dim = states.shape
-        buffer = states.new_empty(batch, heads, capacity, dim)
+        buffer = states.new_zeros(batch, heads, capacity, dim)  # what no token has written is read behind a mask: no NaN
         buffer[:, :, :length] = states
         return buffer
+
+
+@dataclass
+class Places:
+    """Where the tokens of a pass go: token i to row `row[i]`, column `column[i]`; `length` columns are in use after it."""
+
+    num_rows: int
+    row: torch.Tensor | None = None
+    column: torch.Tensor | None = None
+    length: int = 0
+
+    def set(self, row: torch.Tensor, column: torch.Tensor, length: int) -> None:
+        self.row, self.column, self.length = row, column, length
+
+
+class RaggedLayer(GrowingLayer):
+    """Tokens (N, heads, 1, dim) go to places that a pass decides; the layer gives keys and values of all rows and columns."""
+
+    def __init__(self, places: Places):
+        super().__init__()
+        self._places = places
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, ...]:
+        places = self._places
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            rows = (states[:1, :, :0].expand(places.num_rows, -1, -1, -1) for states in (key_states, value_states))
+            self._buffers = tuple(rows)
+        if places.length > self._buffers[0].shape[-2]:
+            self._grow(self._buffers[0].shape[-2], places.length + SPARE_TOKENS)
+        for buffer, states in zip(self._buffers, (key_states, value_states)):
+            buffer[places.row, :, places.column] = states.squeeze(-2)
+        self.keys, self.values = (buffer[:, :, : places.length] for buffer in self._buffers)
+        return self.keys, self.values
+
+
+def ragged_cache(model: PreTrainedModel, places: Places) -> DynamicCache:
+    """A cache for `model`, whose layers are plain attention, that writes the tokens of a pass to `places`."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [RaggedLayer(places) for _ in cache.layers]
+    return cache
 
 
 def growing_cache(model: PreTrainedModel) -> DynamicCache:

@@ -34,10 +34,11 @@ def sample_paged(
     limit: PassLimit,
     on_progress: Callable[[int], None] | None = None,
     memory: PromptMemory | None = None,
+    max_draft: int = 0,
 ) -> list[list[Sample]]:
     """As `sample_batch`, for prompts of at least two tokens. Raises: RuntimeError where the decoding thread dies.
 
-    `memory` is not used: what is computed lies in pages, which go with the call.
+    `memory` is not used: what is computed lies in pages, which go with the call. Nor is `max_draft`.
     """
     if min(map(len, prompts)) < 2:
         raise ValueError("paged sampling needs prompts of at least 2 tokens: the last one is decoded after the fork")

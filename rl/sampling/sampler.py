@@ -35,6 +35,7 @@ class Sampler(Protocol):
         limit: PassLimit,
         on_progress: Callable[[int], None] | None = None,
         memory: PromptMemory | None = None,
+        max_draft: int = 0,
     ) -> list[list[Sample]]: ...
 
 
