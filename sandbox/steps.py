@@ -9,7 +9,8 @@ import ast
 from collections.abc import Sequence
 
 from sandbox.judging import Thunk
-from sandbox.splitting import Scope, Splitter, Unsplittable, root_name
+from sandbox.scope import Scope
+from sandbox.splitting import Splitter, Unsplittable, root_name
 
 PLAIN_STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.ClassDef, ast.FunctionDef, ast.Pass, ast.Delete)
 

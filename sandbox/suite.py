@@ -17,7 +17,7 @@ from sandbox.child import STDOUT_OF
 from sandbox.decoding import Decoder, Malformed, TooLarge, parse, size_of
 from sandbox.encoding import Encoder, to_json
 from sandbox.judging import Thunk, outcome
-from sandbox.splitting import Scope
+from sandbox.scope import Scope
 from sandbox.steps import Steps
 
 SPARE_BYTES = 4096

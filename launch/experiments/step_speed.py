@@ -44,6 +44,7 @@ TRL_ROWS = ("--per_device_train_batch_size", "4")  # of a pass; its best
 ARMS = {
     "ours fp32, 1 process": Arm("ours", "float32"),
     "ours fp32, 2 processes": Arm("ours", "float32", 2),
+    "ours fp32, one turn": Arm("ours", "float32", 1, 1),
     "ours bf16, 1 process": Arm("ours", "bfloat16"),
     "ours bf16, 2 processes": Arm("ours", "bfloat16", 2),
     "ours bf16, one turn": Arm("ours", "bfloat16", 1, 1),
