@@ -59,8 +59,9 @@ class RolloutFlags:
     prompt_lookup_num_tokens: int | None = flag(
         None,
         "Most tokens of a draft: what a sample may say next, looked up in its prompt and itself, and checked in one step. "
-        "Makes steps fewer and changes no sample; 0 drafts nothing. Default: 8 where decoding is greedy and most drafts come "
-        "true, else 0. For --sampler batch and models of plain attention.",
+        "Makes steps fewer and changes no sample, up to rounding; a step's drafts hold as many tokens as it has rows, or 64. "
+        "0 drafts nothing. Default: 8 where decoding is greedy and most drafts come true, else 0. For --sampler batch and "
+        "models of plain attention.",
     )
     sandbox_workers: int = flag(2, "Sandbox worker processes of each rank.")
     test_timeout_s: float = flag(2.0, "CPU seconds that one test may take.")
@@ -92,6 +93,11 @@ class RolloutFlags:
         at_least(64, sandbox_memory_mb=self.sandbox_memory_mb)
         at_least(0, hidden_tests=self.hidden_tests, prompt_lookup_num_tokens=self.prompt_lookup_num_tokens or 0)
         positive(test_timeout_s=self.test_timeout_s)
+        if self.sampler == "paged" and self.prompt_lookup_num_tokens:
+            raise ConfigError(
+                f"--prompt_lookup_num_tokens is {self.prompt_lookup_num_tokens} and --sampler paged: only batch drafts; "
+                "use it, or drop --prompt_lookup_num_tokens"
+            )
         if self.prompt_format == "chat" and self.prompt_template:
             raise ConfigError(
                 f"--prompt_template is {self.prompt_template} and --prompt_format chat: a chat model's format is its own "

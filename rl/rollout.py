@@ -19,6 +19,7 @@ from rl.config import ConfigError, RolloutFlags
 from rl.encoding import PromptEncoder, build_encoder
 from rl.pass_limit import PassLimit
 from rl.pretrained import context_tokens, eos_token_ids
+from rl.sampling.batch import sample_batch
 from rl.sampling.packed_linears import packed_linears
 from rl.sampling.prompt_memory import PromptMemory
 from rl.sampling.sampler import Sampler, choose_sampler
@@ -193,6 +194,8 @@ def build_collector(
     limits = Limits(test_timeout_s=config.test_timeout_s, memory_mb=config.sandbox_memory_mb)
     pool = SandboxPool(num_workers=config.sandbox_workers, limits=limits, allow_unsafe=config.allow_unsafe_sandbox)
     sampler = choose_sampler(config.sampler, model_config, device)
+    if config.prompt_lookup_num_tokens and sampler is not sample_batch:
+        logger.warning("--prompt_lookup_num_tokens is %d: the paged sampler drafts nothing", config.prompt_lookup_num_tokens)
     limit, max_draft = PassLimit(max_rows), config.prompt_lookup_num_tokens
     return Collector(encoder, sampler, pool, suites, config.max_new_tokens, room, limit, max_draft)
 

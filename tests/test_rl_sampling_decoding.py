@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    DeepseekV3Config,
+    DiffLlamaConfig,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 from transformers import set_seed as seed_everything
 
 from rl.attention import has_plain_attention
@@ -73,12 +82,12 @@ def prompts_of(*lengths: int, common: int = 0) -> list[list[int]]:
     return [beginning + torch.randint(300, (n,), generator=generator).tolist() for n in lengths]
 
 
-def assert_as_in_training(model, prompts, samples):
+def assert_as_in_training(model, prompts, samples, temperature=0.9):
     for prompt, row in zip(prompts, samples):
         for one in row:
             batch = CompletionBatch.collate([prompt], [one.completion_ids], CPU)
             with torch.no_grad():
-                expected = completion_logprobs(model, batch, 0.9)[0]
+                expected = completion_logprobs(model, batch, temperature)[0]
             torch.testing.assert_close(torch.tensor(one.logprobs), expected, atol=2e-4, rtol=1e-4)
 
 
@@ -103,6 +112,29 @@ def test_rows_that_come_and_go_have_the_training_forwards_logprobs(family, commo
 def test_plain_attention_is_shared_and_every_other_kind_is_left_alone(family):
     model = small_model(family)
     assert has_plain_attention(model) == (family in SHARED)
+
+
+LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+EXPERTS = {"n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+OF_OTHER_CACHES = {
+    "latent attention": DeepseekV3Config(
+        **{**SMALL, "num_key_value_heads": 6, "head_dim": 8}, **LATENT, **EXPERTS, first_k_dense_replace=1
+    ),
+    "differential attention": DiffLlamaConfig(**{k: v for k, v in SMALL.items() if k != "head_dim"}),
+}
+
+
+@pytest.mark.parametrize("name", OF_OTHER_CACHES)
+def test_models_that_cache_other_than_they_read_are_refused_and_run_with_their_own_attention(name):
+    """Their shared prompts would be read as if they were keys: one of them fails of itself, the other would be wrong."""
+    model, prompts = (
+        AutoModelForCausalLM.from_config(OF_OTHER_CACHES[name], attn_implementation="sdpa").eval(),
+        prompts_of(5, 3),
+    )
+    with pytest.raises(RuntimeError, match="reads other than what it caches: --attn_implementation eager"):
+        sample(model, prompts, 2)
+    model.set_attn_implementation("eager")
+    assert_as_in_training(model, prompts, sample(model, prompts, 2))
 
 
 def test_attention_that_the_user_chose_is_not_replaced():

@@ -1,5 +1,7 @@
 """Drafts: what is guessed, and that a guess, right or wrong, changes no sample."""
 
+import random
+
 import pytest
 import torch
 
@@ -29,25 +31,29 @@ def sample(model, prompts, n, max_draft, memory=None, max_new_tokens=25, tempera
     return sample_batch(model, prompts, n, stop or StopAt(), memory=memory, max_draft=max_draft, **draw)
 
 
-def two_turns(model, prompts, max_draft):
+def two_turns(model, prompts, max_draft, temperature=0.9):
     """Samples of both turns and the passes they took."""
     memory, turns = PromptMemory(), []
 
     def run():
         memory.start_turn(64)
-        firsts = sample(model, prompts, 1, max_draft, memory)
+        firsts = sample(model, prompts, 1, max_draft, memory, temperature=temperature)
         corrections = [p + row[0].completion_ids + CUE for p, row in zip(prompts, firsts)]
         memory.start_turn(0)
-        turns.extend([(prompts, firsts), (corrections, sample(model, corrections, 5, max_draft, memory))])
+        seconds = sample(model, corrections, 5, max_draft, memory, temperature=temperature)
+        turns.extend([(prompts, firsts), (corrections, seconds)])
 
     return len(fed_tokens(model, run)), turns
 
 
 class Seer:
-    """In the place of a drafter: says what an undrafted run has said, wrong at every `error`th token (0: never)."""
+    """In the place of a drafter: says what an undrafted run has said, wrong at every `error`th token (0: never), in drafts of
+    lengths of its own, so that rows trade places."""
 
-    def __init__(self, completions, error, max_draft):
-        self._said, self._completions, self._error, self._max_draft = [], completions, error, max_draft
+    def __init__(self, completions, error, max_draft, number=0):
+        self._said, self._completions, self._error = [], completions, error
+        self._lengths = random.Random(number)
+        self._max_draft = max_draft
 
     def add(self, ids):
         self._said += ids
@@ -55,26 +61,29 @@ class Seer:
     def draft(self, room):
         start = len(self._said)
         those_left = (ids for ids in self._completions if ids[:start] == self._said)
-        ids = next(those_left, [])[start : start + min(room, self._max_draft)]
+        length = min(room, self._lengths.choice([0, 2, self._max_draft]))
+        ids = next(those_left, [])[start : start + length]
         return [(t + 1) % 300 if self._error and (start + i) % self._error == 0 else t for i, t in enumerate(ids)]
 
 
 @pytest.mark.parametrize("error", [0, 1, 3], ids=["right", "wrong", "every third wrong"])
 @pytest.mark.parametrize("common", [0, MIN_COMMON_TOKENS + 3], ids=["apart", "common beginning"])
 @pytest.mark.parametrize("family", sorted(SHARED))
-def test_drafts_right_or_wrong_change_no_sample(family, common, error, monkeypatch):
+@pytest.mark.parametrize("temperature", [0.9, 0.0])
+def test_drafts_right_or_wrong_change_no_sample(family, common, error, temperature, monkeypatch):
     """Rows that run ahead of others, fall back and leave, in two turns of ragged prompts."""
-    model, prompts = small_model(family), prompts_of(5, 3, 9, 4, common=common)
-    num_passes, expected = two_turns(model, prompts, 0)
+    model, prompts = small_model(family), prompts_of(5, 3, 9, 4, 1, common=common)
+    num_passes, expected = two_turns(model, prompts, 0, temperature)
     truth = {tuple(prompt): [s.completion_ids for s in row] for asked, rows in expected for prompt, row in zip(asked, rows)}
-    monkeypatch.setattr(batch_module, "Drafter", lambda prompt, most: Seer(truth[tuple(prompt.ids)], error, most))
-    num_drafted_passes, found = two_turns(model, prompts, 7)
+    numbers = iter(range(99))
+    monkeypatch.setattr(batch_module, "Drafter", lambda text, most: Seer(truth[tuple(text.ids)], error, most, next(numbers)))
+    num_drafted_passes, found = two_turns(model, prompts, 7, temperature)
     for (asked, rows), (_, expected_rows) in zip(found, expected):
         pairs = [pair for row, expected_row in zip(rows, expected_rows) for pair in zip(row, expected_row)]
         assert all(s.completion_ids == e.completion_ids and s.finish_reason == e.finish_reason for s, e in pairs)
-        assert_as_in_training(model, asked, rows)
+        assert_as_in_training(model, asked, rows, temperature or 1.0)
     if error != 1:
-        assert num_drafted_passes < 0.7 * num_passes
+        assert num_drafted_passes < 0.8 * num_passes
     else:
         assert num_drafted_passes == num_passes
 
@@ -105,6 +114,58 @@ def test_text_that_repeats_itself_takes_fewer_passes():
     (num_passes, expected), (num_drafted_passes, found) = greedy(0), greedy(8)
     assert found == expected
     assert num_drafted_passes < num_passes / 3
+
+
+def fed_rows(model, function) -> list[int]:
+    """Rows, which are tokens of a step, that every pass of the model was given while `function` ran."""
+    sizes = []
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(kwargs["input_ids"].shape[0]), with_kwargs=True
+    )
+    function()
+    handle.remove()
+    return sizes
+
+
+@pytest.mark.parametrize(("num_rows", "most"), [(2, 2 + 16), (10, 10 + 20), (30, 30 + 30)])
+def test_a_step_drafts_as_many_tokens_as_it_has_rows_or_the_most_of_a_few(num_rows, most, monkeypatch):
+    monkeypatch.setattr(batch_module, "MAX_DRAFTED", 20)
+    model, prompts = small_model("llama"), [[5, 6, 7] * 5]
+
+    class Always(Drafter):
+        def draft(self, room):
+            return [1] * min(room, 8)
+
+    monkeypatch.setattr(batch_module, "Drafter", Always)
+    draw = {"max_new_tokens": 12, "stop": Never()}
+    assert max(fed_rows(model, lambda: sample(model, prompts, num_rows, 8, **draw))) == most
+
+
+@pytest.mark.parametrize("max_new_tokens", [1, 2, 3])
+def test_no_draft_goes_beyond_the_limit(max_new_tokens):
+    model, prompts = small_model("llama"), [[5, 6, 7] * 5, [8]]
+    rows = sample(model, prompts, 3, 8, max_new_tokens=max_new_tokens, stop=Never())
+    assert all(len(s.completion_ids) == max_new_tokens and s.finish_reason == "length" for row in rows for s in row)
+    assert rows == sample(model, prompts, 3, 0, max_new_tokens=max_new_tokens, stop=Never())
+
+
+def test_a_draft_ends_with_the_row(monkeypatch):
+    """A stop in the middle of a draft: what the draft says after it is not said."""
+    model, prompts = small_model("llama"), prompts_of(5, 3)
+    expected = sample(model, prompts, 2, 0, stop=Never())
+    ends = {s.completion_ids[9] for row in expected for s in row}
+
+    class AtToken:
+        def finish_reason(self, completion_ids):
+            return "eos" if completion_ids[-1] in ends else None
+
+    undrafted = sample(model, prompts, 2, 0, stop=AtToken())
+    truth = {tuple(p): [s.completion_ids for s in row] for p, row in zip(prompts, expected)}
+    monkeypatch.setattr(batch_module, "Drafter", lambda text, most: Seer(truth[tuple(text.ids)], 0, most))
+    drafted = sample(model, prompts, 2, 7, stop=AtToken())
+    ids = [[(s.completion_ids, s.finish_reason) for row in rows for s in row] for rows in (undrafted, drafted)]
+    assert ids[0] == ids[1]
+    assert all(len(one) <= 10 and reason == "eos" for one, reason in ids[0])
 
 
 def drafter(prompt, said, max_draft=8):

@@ -24,8 +24,8 @@ from rl.sampling.prompt_memory import PromptMemory
 
 # Below this share of live rows the finished ones are dropped: copying the cache for every row that ends costs more.
 COMPACT_BELOW = 0.75
-# Drafts may double the tokens of a step, or fill it up to here: a step of so few costs little more than one of a single row.
-SMALL_STEP = 32
+# Drafted tokens of a step, of all rows together: as many as it has rows, or this many.
+MAX_DRAFTED = 64
 # Tokens of the vocabulary that a draw sums at once.
 CHUNK = 256
 
@@ -149,10 +149,10 @@ class _Row:
         if self.drafter is not None:
             self.drafter.add(self.completion_ids[start:])
 
-    def propose(self, max_tokens: int) -> None:
+    def propose(self) -> None:
         """Draft what may follow, the last token that there may be left to be drawn."""
         room = len(self.uniforms) - len(self.completion_ids) - 1
-        self.draft = self.drafter.draft(min(room, max_tokens)) if self.drafter is not None else []
+        self.draft = self.drafter.draft(room) if self.drafter is not None else []
 
 
 class _Decoding:
@@ -202,10 +202,18 @@ class _Decoding:
                 self._remember(live, [i for i, row_is_open in enumerate(is_open) if not row_is_open])
                 self._states.select(torch.tensor(is_open).nonzero().squeeze(-1))
                 live = still_open
-            for row in still_open:
-                row.propose(max(len(still_open), SMALL_STEP) // len(still_open))
+            self._draft(still_open)
             tokens = [[row.completion_ids[-1], *row.draft] if row.finish_reason is None else [] for row in live]
             self._logits = self._states.advance(tokens, [row.num_computed for row in live])
+
+    def _draft(self, rows: list[_Row]) -> None:
+        """Drafts of all rows that have one, cut to what a step may hold."""
+        for row in rows:
+            row.propose()
+        if num_drafts := sum(bool(row.draft) for row in rows):
+            longest = max(len(rows), MAX_DRAFTED) // num_drafts
+            for row in rows:
+                del row.draft[longest:]
 
     def _remember(self, live: list[_Row], leaving: Sequence[int]) -> None:
         """Keep what was computed of rows that leave: all their tokens but the last, which no pass has seen."""

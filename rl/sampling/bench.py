@@ -33,7 +33,7 @@ from rl.sampling.prompt_memory import PromptMemory
 from rl.sampling.sampler import Sampler
 from rl.trajectory import Attempt
 
-WAYS = ["generate", "batch", "no drafts", "paged"]
+WAYS = ["generate", "batch", "drafts", "paged"]
 BANDWIDTH_BYTES = 1 << 28
 
 
@@ -59,8 +59,8 @@ def main() -> None:
     problems = read_problems(flags.data)[: flags.num_problems]
     ways: dict[str, Callable[[int], int]] = {
         "generate": lambda seed: published(model, encoder, problems, flags, seed),
-        "batch": lambda seed: ours(sample_batch, model, encoder, problems, flags, seed, flags.prompt_lookup_num_tokens),
-        "no drafts": lambda seed: ours(sample_batch, model, encoder, problems, flags, seed),
+        "batch": lambda seed: ours(sample_batch, model, encoder, problems, flags, seed),
+        "drafts": lambda seed: ours(sample_batch, model, encoder, problems, flags, seed, flags.prompt_lookup_num_tokens),
         "paged": lambda seed: ours(sample_paged, model, encoder, problems, flags, seed),
     }
     ways = {name: ways[name] for name in flags.ways}
@@ -85,7 +85,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--max_rows", type=int, default=64)
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--attn_implementation", default="sdpa")
-    parser.add_argument("--prompt_lookup_num_tokens", type=int, default=8, help="most tokens of a draft, of batch")
+    parser.add_argument("--prompt_lookup_num_tokens", type=int, default=8, help="most tokens of a draft")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     return parser.parse_args(sys.argv[1:])

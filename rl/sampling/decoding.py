@@ -33,6 +33,7 @@ class RepeatedPrompts:
         """As `SharedPrompts.advance`. A row without a token takes part in vain: rows of this cache have one length."""
         device = self._mask.device
         self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        open_rows = [i for i, row in enumerate(tokens) if row]
         out = self._model(
             input_ids=torch.tensor([[row[0] if row else 0] for row in tokens], device=device),
             attention_mask=self._mask,
@@ -41,7 +42,8 @@ class RepeatedPrompts:
             use_cache=True,
         )
         self._positions = self._positions + 1
-        return out.logits[[i for i, row in enumerate(tokens) if row], -1]
+        logits = out.logits[:, -1]
+        return logits if len(open_rows) == len(tokens) else logits[torch.tensor(open_rows, device=device)]
 
     def select(self, rows: torch.Tensor) -> None:
         """Go on with `rows` only, in that order."""
@@ -61,10 +63,11 @@ class SharedPrompts:
         """`prompts` are the P prompts behind `common`, the prefix of all; `owner` (B,), on the CPU, is each row's prompt."""
         self._model, self._owner = model, owner
         self._prompts, self._prompt_mask = prompts.states, prompts.mask
+        self._prompt_bias = _bias(~prompts.mask, model.dtype)
         num_common = common[0][0].shape[-2] if common else 0
         self._num_before = (prompts.mask.sum(-1).cpu() + num_common)[owner]  # (B,) tokens before a row's own
         self._common = [(keys.unsqueeze(0), values.unsqueeze(0)) for keys, values in common]
-        self._places = Places(num_rows=len(owner))
+        self._places = Places(len(owner))
         self._own = ragged_cache(model, self._places)
         self._counts: list[int] = []  # tokens of each row in the step that the blocks were made for
 
@@ -83,9 +86,11 @@ class SharedPrompts:
         device = self._model.device
         ids, row, column, positions = torch.stack([ids, row, column, column + self._num_before[row]]).to(device)
         length = max(n + count for n, count in zip(num_own, counts))
-        self._places.set(row, column, length)
-        is_ahead = torch.arange(length, device=device) > column.unsqueeze(-1)  # (N, T) of a token's own row
-        self._own_bias = _bias(is_ahead, self._model.dtype)[:, None, None]  # (N, 1, 1, T)
+        self._places.row, self._places.column, self._places.length = row, column, length
+        self._own_bias = None
+        if any(count and n + 1 < length for n, count in zip(num_own, counts)):
+            is_ahead = torch.arange(length, device=device) > column.unsqueeze(-1)  # (N, T) of a token's own row
+            self._own_bias = _bias(is_ahead, self._model.dtype)[:, None, None]  # (N, 1, 1, T)
         out = self._model(
             input_ids=ids.unsqueeze(-1),
             position_ids=positions.unsqueeze(-1),
@@ -104,9 +109,8 @@ class SharedPrompts:
         kept, self._owner = torch.unique(self._owner[rows], return_inverse=True)
         if len(kept) < len(self._prompt_mask):
             kept = kept.to(device)
-            self._prompt_mask = self._prompt_mask[kept]
+            self._prompt_mask, self._prompt_bias = self._prompt_mask[kept], self._prompt_bias[kept]
             self._prompts = [(keys[kept], values[kept]) for keys, values in self._prompts]
-        self._counts = []
 
     def states(self, row: int, num_own: int) -> States:
         """Keys and values of a row behind the common prefix: its prompt's and those of its first `num_own` tokens."""
@@ -122,6 +126,11 @@ class SharedPrompts:
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
         """As `rl.attention.Attention`. Shapes: query (N, H * G, 1, D), key and value (B, H, T, D) -> (N, 1, H * G, D)."""
+        if key is not self._own.layers[layer].keys or value is not self._own.layers[layer].values:
+            # What the blocks hold is what was cached: latents, halves of heads, or what else the model makes keys of.
+            raise RuntimeError(
+                f"{type(self._model).__name__}: its attention reads other than what it caches: --attn_implementation eager"
+            )
         num_tokens, num_heads, _, size = query.shape
         heads = key.shape[1]
         grouped = (query * scaling).view(num_tokens, heads, num_heads // heads, size)
@@ -135,7 +144,8 @@ class SharedPrompts:
         """
         shared = [(block, states[layer]) for block, states in self._shared_blocks]
         scores = [block.scores(query, block_keys) for block, (block_keys, _) in shared]
-        scores.append(self._own_block.scores(query, keys).add_(self._own_bias))
+        own_scores = self._own_block.scores(query, keys)
+        scores.append(own_scores if self._own_bias is None else own_scores.add_(self._own_bias))
         weights = torch.cat(scores, -1).softmax(-1, dtype=torch.float32).to(query.dtype)
         *shared_weights, own_weights = weights.split([part.shape[-1] for part in scores], -1)
         out = self._own_block.weighted(own_weights, values)
@@ -145,7 +155,7 @@ class SharedPrompts:
 
     def _make_blocks(self, row: torch.Tensor) -> None:
         """For tokens of the rows `row` (N,)."""
-        device, bias = self._prompt_mask.device, _bias(~self._prompt_mask, self._model.dtype)
+        device, bias = self._prompt_mask.device, self._prompt_bias
         self._own_block = _Block(row, len(self._owner), device)
         self._shared_blocks = [(_Block(self._owner[row], len(bias), device, bias), self._prompts)]
         if self._common:
@@ -170,10 +180,11 @@ class _Block:
         slot = token - (sizes.cumsum(0) - sizes)[group]
         self._num_slots = int(sizes.max())
         self._is_full = int(sizes.min()) == self._num_slots  # then the slots are the tokens as they stand
-        place = group * self._num_slots + slot  # (N,) of a token among all slots
-        filler = torch.zeros(num_groups * self._num_slots, dtype=torch.long)
-        filler[place] = token
-        self._place, self._token = place.to(device), filler.to(device)
+        if not self._is_full:
+            place = group * self._num_slots + slot  # (N,) of a token among all slots
+            filler = torch.zeros(num_groups * self._num_slots, dtype=torch.long)
+            filler[place] = token
+            self._place, self._token = place.to(device), filler.to(device)
         self._bias = None if bias is None else bias[:, None, None]  # (M, 1, 1, L)
 
     def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:

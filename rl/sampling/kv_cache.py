@@ -1,7 +1,5 @@
 """Key-value caches that are written in place: one appends to all rows, one writes tokens of rows of unlike length."""
 
-from dataclasses import dataclass
-
 import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
@@ -46,17 +44,15 @@ class GrowingLayer(DynamicLayer):
         return buffer
 
 
-@dataclass
 class Places:
     """Where the tokens of a pass go: token i to row `row[i]`, column `column[i]`; `length` columns are in use after it."""
 
-    num_rows: int
-    row: torch.Tensor | None = None
-    column: torch.Tensor | None = None
-    length: int = 0
+    row: torch.Tensor
+    column: torch.Tensor
+    length: int
 
-    def set(self, row: torch.Tensor, column: torch.Tensor, length: int) -> None:
-        self.row, self.column, self.length = row, column, length
+    def __init__(self, num_rows: int):
+        self.num_rows = num_rows
 
 
 class RaggedLayer(GrowingLayer):

@@ -49,7 +49,8 @@ class PromptMemory:
         if num_common >= MIN_COMMON_TOKENS:
             self.common_ids, cache = prompts[0][:num_common], growing_cache(model)
             ids = torch.tensor([self.common_ids], device=model.device)
-            model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            positions = torch.arange(num_common, device=model.device).unsqueeze(0)
+            model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
             self.common = [(layer.keys[0], layer.values[0]) for layer in cache.layers]
 
     @property
