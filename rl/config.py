@@ -59,7 +59,7 @@ class RolloutFlags:
     prompt_lookup_num_tokens: int | None = flag(
         None,
         "Most tokens of a draft: what a sample may say next, looked up in its prompt and itself, and checked in one step. "
-        "Makes steps fewer and changes no sample, up to rounding; a step's drafts hold as many tokens as it has rows, or 64. "
+        "Makes steps fewer and changes no sample, up to rounding; a step's drafts hold as many tokens as it has rows, or 32. "
         "0 drafts nothing. Default: 8 where decoding is greedy and most drafts come true, else 0. For --sampler batch and "
         "models of plain attention.",
     )

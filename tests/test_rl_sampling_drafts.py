@@ -66,10 +66,13 @@ class Seer:
         return [(t + 1) % 300 if self._error and (start + i) % self._error == 0 else t for i, t in enumerate(ids)]
 
 
-@pytest.mark.parametrize("error", [0, 1, 3], ids=["right", "wrong", "every third wrong"])
+@pytest.mark.parametrize(
+    ("error", "temperature"),
+    [(0, 0.9), (1, 0.9), (3, 0.9), (3, 0.0)],
+    ids=["right", "wrong", "every third wrong", "every third wrong, greedy"],
+)
 @pytest.mark.parametrize("common", [0, MIN_COMMON_TOKENS + 3], ids=["apart", "common beginning"])
-@pytest.mark.parametrize("family", sorted(SHARED))
-@pytest.mark.parametrize("temperature", [0.9, 0.0])
+@pytest.mark.parametrize("family", ["llama", "one head a group", "gpt2"])
 def test_drafts_right_or_wrong_change_no_sample(family, common, error, temperature, monkeypatch):
     """Rows that run ahead of others, fall back and leave, in two turns of ragged prompts."""
     model, prompts = small_model(family), prompts_of(5, 3, 9, 4, 1, common=common)

@@ -25,7 +25,7 @@ from rl.sampling.prompt_memory import PromptMemory
 # Below this share of live rows the finished ones are dropped: copying the cache for every row that ends costs more.
 COMPACT_BELOW = 0.75
 # Drafted tokens of a step, of all rows together: as many as it has rows, or this many.
-MAX_DRAFTED = 64
+MAX_DRAFTED = 32
 # Tokens of the vocabulary that a draw sums at once.
 CHUNK = 256
 
@@ -207,13 +207,11 @@ class _Decoding:
             self._logits = self._states.advance(tokens, [row.num_computed for row in live])
 
     def _draft(self, rows: list[_Row]) -> None:
-        """Drafts of all rows that have one, cut to what a step may hold."""
+        """Draft as much of each row. Longer drafts of those alone that have one lost more than they won."""
+        longest = max(len(rows), MAX_DRAFTED) // len(rows)
         for row in rows:
             row.propose()
-        if num_drafts := sum(bool(row.draft) for row in rows):
-            longest = max(len(rows), MAX_DRAFTED) // num_drafts
-            for row in rows:
-                del row.draft[longest:]
+            del row.draft[longest:]
 
     def _remember(self, live: list[_Row], leaving: Sequence[int]) -> None:
         """Keep what was computed of rows that leave: all their tokens but the last, which no pass has seen."""
