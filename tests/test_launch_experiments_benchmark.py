@@ -1,6 +1,45 @@
 """The experiment on a pretrained model: its stages are real runs, here of a tiny model, and none is made twice."""
 
+import sys
+
+import pytest
 from conftest import run_script
+
+from launch.experiments import benchmark
+
+
+def stages(monkeypatch, *flags) -> list[tuple[str, str]]:
+    """(folder, command) of a seed's stages."""
+    required = ("--model_name_or_path", "M", "--train_data", "T", "--test_data", "E", "--output_dir", "out")
+    monkeypatch.setattr(sys, "argv", ["benchmark", *required, *flags])
+    found = benchmark.stages_of(benchmark._parse(), seed=3)
+    return [(folder.name, " ".join(map(str, command))) for folder, command in found]
+
+
+def test_each_stage_starts_from_the_one_before(monkeypatch):
+    made = dict(stages(monkeypatch, "--arms", "tree", "--boost_steps", "7", "--max_steps", "9"))
+    assert list(made) == ["eval-model", "pairs", "boost-3", "eval-boost-3", "tree-3", "eval-tree-3"]
+    assert "--problems T --output out/pairs/boost.json" in made["pairs"]
+    assert "--train_data out/pairs/boost.json" in made["boost-3"]
+    assert "--model_name_or_path out/boost-3/checkpoint-7" in made["tree-3"]
+    assert "--model_name_or_path out/boost-3/checkpoint-7" in made["eval-boost-3"]
+    assert "--model_name_or_path out/tree-3/checkpoint-9" in made["eval-tree-3"]
+    assert all("--resume_from_checkpoint auto" in made[name] for name in ("boost-3", "tree-3"))
+
+
+def test_pairs_at_hand_are_not_made(monkeypatch):
+    made = dict(stages(monkeypatch, "--arms", "tree", "--boost_data", "my.json"))
+    assert list(made) == ["eval-model", "boost-3", "eval-boost-3", "tree-3", "eval-tree-3"]
+    assert "--train_data my.json" in made["boost-3"]
+
+
+def test_without_boost_rl_starts_from_the_model(monkeypatch, capsys):
+    made = dict(stages(monkeypatch, "--arms", "tree", "--no_boost"))
+    assert list(made) == ["eval-model", "tree-3", "eval-tree-3"]
+    assert "--model_name_or_path M" in made["tree-3"]
+    with pytest.raises(SystemExit):
+        stages(monkeypatch, "--no_boost", "--boost_data", "my.json")
+    assert "exclude each other" in capsys.readouterr().err
 
 
 def test_from_a_model_to_the_table(tiny_model_dir, files, tmp_path):
@@ -19,8 +58,6 @@ def test_from_a_model_to_the_table(tiny_model_dir, files, tmp_path):
     again = run_script(*command)
     assert again.stdout == first.stdout
     assert (tmp_path / "out/pass_rate-3/checkpoint-1").stat().st_mtime_ns == made
-    (tmp_path / "out/pass_rate-3/.done").unlink()  # as if it had been stopped in the last step
-    assert run_script(*command).stdout == first.stdout
     other = run_script(*command, "--rl_flags=--kl_coef 1", check=False)
     assert other.returncode == 1
     assert "out/pass_rate-3 was made by another command" in other.stderr

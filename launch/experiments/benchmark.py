@@ -4,9 +4,9 @@
         --train_data google-research-datasets/mbpp:full:train --test_data google-research-datasets/mbpp:full:test \\
         --output_dir runs/benchmark --launcher "torchrun --nproc_per_node 8" --rl_flags="--prompt_format chat"
 
-Stages are the scripts a user calls. The RL arms start from the boost model of their seed, with --no_boost from the model
-itself. Flags that a script is to be given besides go into one word, behind `=`. A finished stage is kept; the same command goes
-on where it was stopped.
+Stages are the scripts that users call. RL arms start from the boost model of their seed, with --no_boost from the model itself;
+with --boost_data, boost learns from pairs at hand instead of pairs made from --train_data. Flags that a script is to be given
+besides go into one word, behind `=`. A finished stage is kept; the same command goes on where it was stopped.
 """
 
 import argparse
@@ -51,12 +51,16 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--max_steps", type=int, default=100, help="RL steps of an arm")
     parser.add_argument("--boost_steps", type=int, default=50)
     parser.add_argument("--no_boost", action="store_true", help="train the model itself")
+    parser.add_argument("--boost_data", type=Path, help="boost pairs, instead of making them from --train_data")
     parser.add_argument("--launcher", default=sys.executable, help="what starts a script")
     parser.add_argument("--pair_flags", default="--corrupt", help="of python -m data.boost")
     parser.add_argument("--boost_flags", default="", help="of train_boost.py")
     parser.add_argument("--rl_flags", default="", help="of train_cocos.py, all arms")
     parser.add_argument("--eval_flags", default="", help="of evaluate.py")
-    return parser.parse_args()
+    flags = parser.parse_args()
+    if flags.boost_data and flags.no_boost:
+        parser.error("--boost_data and --no_boost exclude each other")
+    return flags
 
 
 def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[object]]]:
@@ -68,16 +72,15 @@ def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[obj
     stages = [(out / "eval-model", [*evaluate, flags.model_name_or_path, "--output_dir", out / "eval-model"])]
     start: object = flags.model_name_or_path
     if not flags.no_boost:
-        pairs, boost = out / "pairs/boost.json", out / f"boost-{seed}"
+        pairs, boost = flags.boost_data or out / "pairs/boost.json", out / f"boost-{seed}"
         start = boost / f"checkpoint-{flags.boost_steps}"
+        if not flags.boost_data:
+            make = [
+                *(sys.executable, "-m", "data.boost", "--problems", flags.train_data, "--output", pairs),
+                *("--model_name_or_path", flags.model_name_or_path, *shlex.split(flags.pair_flags)),
+            ]
+            stages.append((pairs.parent, make))
         stages += [
-            (
-                pairs.parent,
-                [
-                    *(sys.executable, "-m", "data.boost", "--problems", flags.train_data, "--output", pairs),
-                    *("--model_name_or_path", flags.model_name_or_path, *shlex.split(flags.pair_flags)),
-                ],
-            ),
             (
                 boost,
                 [
