@@ -23,10 +23,58 @@ class Attention(Protocol):
 
 
 def has_plain_attention(model: Any) -> bool:
-    """Whether all layers are plain attention, over all tokens before, that the library lets us compute."""
+    """Whether all layers are plain attention, over all tokens before, that the library lets us compute.
+
+    A configuration does not say it all: the first call for one has the model read two tokens, and looks. Under ZeRO-3 all ranks
+    must call it, as they must call the model.
+    """
     config = model.config
-    is_pluggable = getattr(model, "_supports_attention_backend", False) and config._attn_implementation == "sdpa"
-    return is_pluggable and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+    if not getattr(model, "_supports_attention_backend", False) or config._attn_implementation != "sdpa":
+        return False
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=config).layers):
+        return False
+    kind = (type(model), config.to_json_string())
+    if kind not in _is_plain:
+        _is_plain[kind] = _Probe(model).is_plain
+    return _is_plain[kind]
+
+
+_is_plain: dict[tuple[type, str], bool] = {}
+
+
+class _Probe:
+    """What a model does with `attended_by`, and whether its attention reads the very keys and values that it caches.
+
+    Some models do not hand the keyword on, or compute with the mask. Some cache latents, or split heads after caching.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: Any):
+        self._cache = DynamicCache(config=model.config)
+        self._seen: set[int] = set()
+        ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+        was_training = model.training
+        model.eval()
+        try:
+            model(ids, past_key_values=self._cache, use_cache=True, **attended_by(self, model.device))
+        except RuntimeError:
+            self._seen.clear()  # a model that fails without us, too, says so when it is used
+        model.train(was_training)
+
+    @property
+    def is_plain(self) -> bool:
+        return self._seen == set(range(len(self._cache.layers)))
+
+    def attention(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """As `Attention.attention`."""
+        cached = self._cache.layers[layer]
+        if key is cached.keys and value is cached.values:
+            self._seen.add(layer)
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling).transpose(1, 2)
 
 
 def attended_by(attention: Attention, device: torch.device) -> dict[str, Any]:

@@ -126,11 +126,6 @@ class SharedPrompts:
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
         """As `rl.attention.Attention`. Shapes: query (N, H * G, 1, D), key and value (B, H, T, D) -> (N, 1, H * G, D)."""
-        if key is not self._own.layers[layer].keys or value is not self._own.layers[layer].values:
-            # What the blocks hold is what was cached: latents, halves of heads, or what else the model makes keys of.
-            raise RuntimeError(
-                f"{type(self._model).__name__}: its attention reads other than what it caches: --attn_implementation eager"
-            )
         num_tokens, num_heads, _, size = query.shape
         heads = key.shape[1]
         grouped = (query * scaling).view(num_tokens, heads, num_heads // heads, size)
