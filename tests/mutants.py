@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TESTS = (
     "advantages", "enumeration", "losses", "rewards", "rollout", "kl_control", "scoring", "ppo", "resampling",
-    "packed_attention",
+    "packed_attention", "sampling_decoding",
 )  # fmt: skip
 MUTANTS = (
     ("advantages", "(num_valid - 1).clamp(min=1)\n    return", "num_valid.clamp(min=1)\n    return"),
