@@ -7,7 +7,7 @@ the accumulation of gradients, and the weights that the rollout samples from.
 import copy
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -110,7 +110,7 @@ def build_engine(model: PreTrainedModel, config: dict[str, Any], flags: Any, num
     def schedule(optimizer: torch.optim.Optimizer) -> Any:
         return get_scheduler(flags.lr_scheduler_type, optimizer, round(flags.warmup_ratio * num_steps), num_steps)
 
-    engine, *_ = deepspeed.initialize(
+    engine = _initialized(
         model=model,
         optimizer=_optimizer_kind(config)(groups, lr=flags.learning_rate),
         lr_scheduler=schedule,
@@ -136,12 +136,32 @@ def build_reference(model: PreTrainedModel, config: dict[str, Any], device: torc
     """A frozen model to call for logprobs: whole on every rank, or sharded where the policy's weights are (stage 3)."""
     model.eval().requires_grad_(False)
     if zero_stage(config) < 3:
-        return model.to(device, _dtype(config))
+        return _cast_parameters(model, _dtype(config)).to(device)
     names = ("train_micro_batch_size_per_gpu", "bf16", "fp16", "zero_optimization")
     sharded = {name: copy.deepcopy(config[name]) for name in names}
     sharded["zero_optimization"].pop("offload_optimizer", None)  # it has none
-    engine, *_ = deepspeed.initialize(model=model, config=sharded)
+    engine = _initialized(model=model, config=sharded)
     return engine.module.eval()  # its hooks gather and release the shards
+
+
+def _initialized(model: PreTrainedModel, **kwargs: Any) -> Any:
+    """The engine around `model`, whose buffers stay what they were: versions of DeepSpeed differ in whether they round them."""
+    buffers = [buffer.detach().clone() for buffer in model.buffers()]
+    engine, *_ = deepspeed.initialize(model=model, **kwargs)
+    _set_buffers(engine.module, buffers)
+    return engine
+
+
+def _cast_parameters(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """As the engine and transformers do it: buffers keep their precision, above all the frequencies of rotary positions."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def _set_buffers(model: PreTrainedModel, values: Iterable[torch.Tensor]) -> None:
+    for buffer, value in zip(model.buffers(), values, strict=True):
+        buffer.data = value.detach().to(buffer.device, copy=True)
 
 
 def _dtype(config: dict[str, Any]) -> torch.dtype:
@@ -188,7 +208,7 @@ class SamplingWeights:
         def wait(*_: Any) -> None:
             self._any_rank(True)
 
-        hook = module.register_forward_pre_hook(wait)
+        hook = module.register_forward_pre_hook(wait, prepend=True)  # before the engine's own, which gather
         try:
             yield module
         finally:
@@ -209,11 +229,12 @@ class SamplingWeights:
             for source, target in zip(sources, copy_.parameters(), strict=True):
                 with deepspeed.zero.GatheredParameters([source]):
                     target.copy_(source)
+        _set_buffers(copy_, self._engine.module.buffers())  # some are trained by other means, such as loads of experts
 
     def _empty_copy(self, device: torch.device) -> PreTrainedModel:
         dtype = next(self._engine.module.parameters()).dtype
-        module = type(self._engine.module)(copy.deepcopy(self._engine.module.config)).to(device, dtype)
-        return module.requires_grad_(False).eval()
+        module = type(self._engine.module)(copy.deepcopy(self._engine.module.config))
+        return _cast_parameters(module, dtype).to(device).requires_grad_(False).eval()
 
 
 def _skip_compiled_collectives() -> None:

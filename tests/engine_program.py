@@ -17,7 +17,7 @@ import torch
 from deepspeed.accelerator import get_accelerator
 
 from launch.processes import start_processes, stop_processes
-from launch.zero import SamplingWeights, build_engine, load_zero_config
+from launch.zero import SamplingWeights, build_engine, build_reference, load_zero_config
 from rl import train_rows
 from rl.completion_batch import CompletionBatch
 from rl.logprobs import completion_logprobs
@@ -136,6 +136,25 @@ def bytes_a_parameter(folder: str, processes, stage: int, dtype: torch.dtype) ->
     return (tensor_bytes() - before) / sum(p.numel() for p in engine.module.parameters())
 
 
+def beginning(folder: str, processes, stage: int) -> list[float]:
+    """How far logprobs of the reference, and of the weights that are sampled from, are from the policy's before any update in
+    bfloat16; and how far buffers of what is sampled from and saved are from the policy's, after these have changed.
+    """
+    zero = load_zero_config(str(ROOT / f"launch/zero{stage}.json"), 2, CLIP, torch.bfloat16)
+    engine = build_engine(load_model(folder, torch.float32, "sdpa"), zero, FLAGS, 10)
+    reference = build_reference(load_model(folder, torch.float32, "sdpa"), zero, processes.device)
+    batch = CompletionBatch.collate([list(range(5, 205))], [[21, 22, 23, 24]], torch.device("cpu"))
+    sampling = SamplingWeights(engine)
+    with torch.no_grad(), sampling.sampling() as sampled:
+        expected, *others = [completion_logprobs(m.eval(), batch, 1.0) for m in (engine.module, reference, sampled)]
+    apart = [(logprobs - expected).abs().max().item() for logprobs in others]
+    frequencies = engine.module.model.rotary_emb.inv_freq
+    frequencies.mul_(1.5)
+    with sampling.sampling() as sampled:
+        copies = [m.model.rotary_emb.inv_freq for m in (sampled, sampling.whole())]
+    return [*apart, *((copy - frequencies).abs().max().item() for copy in copies)]
+
+
 def main() -> None:
     folder = sys.argv[1]
     # CPUs compute in float16, slowly, and DeepSpeed refuses; that path would be seen by GPUs alone.
@@ -159,6 +178,8 @@ def main() -> None:
     results = {}
     for stage, dtype in itertools.product(range(3), (torch.float32, torch.bfloat16)):
         results[f"bytes {stage} {dtype}"] = bytes_a_parameter(folder, processes, stage, dtype)
+    for stage in range(4):
+        results[f"beginning {stage}"] = beginning(folder, processes, stage)
     for name, kind in kinds.items():
         found = run(folder, processes, **kind)
         found["apart"] = float((found.pop("weights") - expected).norm() / (expected - before).norm())

@@ -67,3 +67,9 @@ def test_a_dry_runs_bytes_are_the_engines(results, stage, dtype):
     parts = memory_bytes(model, Load(0, 0, 0, 0), stage, results["num_ranks"], dtype, reference=False, checkpointing=False)
     expected = parts["weights"] + parts["gradients"] + parts["optimizer"]
     assert results[f"bytes {stage} {dtype}"] == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_policy_reference_and_what_is_sampled_from_begin_as_one_in_half_precision(results, stage):
+    """All compute with the same rounded weights and with buffers, rotary frequencies above all, that nobody rounds."""
+    assert results[f"beginning {stage}"] == [0.0] * 4
