@@ -108,7 +108,9 @@ def train(
         config, processes, engine, weights, StopRequest(), tokenizer, writer, collector, eval_problems, num_steps, checkpoint
     )
     limit = config.new_pass_limit()
-    source.position, kl_coef.value = session.state.get("position", 0), session.state.get("kl_coef", kl_coef.value)
+    source.position = session.state.get("position", 0)
+    if config.kl_target:  # a coefficient that nothing steers is what its flag says
+        kl_coef.value = session.state.get("kl_coef", kl_coef.value)
     for step in session.steps("cocos"):
         clock = Clock()
         drawn = source.draw(step)

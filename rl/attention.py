@@ -6,11 +6,14 @@ again in a backward pass, when a switched name would be gone.
 Shapes: `B` rows, `H` query heads, `K` key-value heads, `Q` queries of a row, `T` keys, `D` head size.
 """
 
+import logging
 from typing import Any, Protocol
 
 import torch
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer
+
+logger = logging.getLogger(__name__)
 
 
 class Attention(Protocol):
@@ -36,6 +39,8 @@ def has_plain_attention(model: Any) -> bool:
     kind = (type(model), config.to_json_string())
     if kind not in _is_plain:
         _is_plain[kind] = _Probe(model).is_plain
+        if not _is_plain[kind]:
+            logger.info("%s keeps its own attention: prompts are copied for their samples, passes are padded", kind[0].__name__)
     return _is_plain[kind]
 
 
@@ -52,11 +57,19 @@ class _Probe:
     def __init__(self, model: Any):
         self._cache = DynamicCache(config=model.config)
         self._seen: set[int] = set()
-        ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+        positions = torch.arange(2, device=model.device).unsqueeze(0)
         was_training = model.training
         model.eval()
         try:
-            model(ids, past_key_values=self._cache, use_cache=True, **attended_by(self, model.device))
+            model(
+                torch.zeros_like(positions),
+                position_ids=positions,
+                past_key_values=self._cache,
+                use_cache=True,
+                **attended_by(self, model.device),
+            )
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:
             self._seen.clear()  # a model that fails without us, too, says so when it is used
         model.train(was_training)

@@ -8,6 +8,13 @@ import torch
 logger = logging.getLogger(__name__)
 
 
+def can_begin_again(model: torch.nn.Module) -> bool:
+    """Whether a rank may begin a forward pass again by itself: not where the weights are sharded (ZeRO-3) and every layer of a
+    pass is gathered by all ranks together.
+    """
+    return not any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+
+
 @dataclass
 class PassLimit:
     """How much one pass takes: at most `rows` completions, or `tokens` with padding and prompts; 0 is no limit.

@@ -25,7 +25,7 @@ from rl.losses import (
     where_clip_binds,
 )
 from rl.micro_batches import micro_batches, most_over_ranks
-from rl.pass_limit import PassLimit
+from rl.pass_limit import PassLimit, can_begin_again
 from rl.trajectory import Attempt
 
 
@@ -156,14 +156,17 @@ def _logprobs_that_fit(
     device: torch.device,
     pack: bool,
 ) -> list[list[float]]:
-    """Of one batch, in halves where memory runs out. Raises: torch.OutOfMemoryError for one row."""
+    """Of one batch, in halves where memory runs out.
+
+    Raises: torch.OutOfMemoryError for one row, and where the pass can't be begun again.
+    """
     prompts, completions = [row.prompt_ids for row in rows], [row.completion_ids for row in rows]
     try:
         batch = CompletionBatch.collate(prompts, completions, device, pack)
         made = completion_logprobs(model, batch, temperature).float().cpu()
         return [row[: len(completion)].tolist() for row, completion in zip(made, completions)]
     except torch.OutOfMemoryError:
-        if len(rows) == 1:
+        if len(rows) == 1 or not can_begin_again(model):
             raise
     limit.halve("a forward pass")
     halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]

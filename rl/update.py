@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from rl.attention import has_plain_attention
 from rl.micro_batches import micro_batches, most_over_ranks
-from rl.pass_limit import PassLimit
+from rl.pass_limit import PassLimit, can_begin_again
 from rl.train_rows import IDLE_ROW, PLAIN_LOSS, LossTerms, TrainRow, rows_loss
 
 
@@ -103,7 +103,7 @@ def _loss_if_it_fits(engine: Any, rows: Sequence[TrainRow], *args: Any) -> tuple
     try:
         found = rows_loss(engine, rows, *args)
     except torch.OutOfMemoryError as raised:
-        if len(rows) == 1 or engine.zero_optimization_stage() == 3:
+        if len(rows) == 1 or not can_begin_again(engine.module):
             raise
         error = raised.with_traceback(None)  # the frames would hold the tensors
     if most_over_ranks(error is not None, engine.device):

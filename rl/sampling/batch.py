@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from rl.attention import has_plain_attention
 from rl.completion import Sample, Seed, StopCondition
-from rl.pass_limit import PassLimit
+from rl.pass_limit import PassLimit, can_begin_again
 from rl.sampling.decoding import RepeatedPrompts, SharedPrompts
 from rl.sampling.drafts import Drafter, PromptText
 from rl.sampling.prefill import prefill_blocks, prefill_cache
@@ -52,7 +52,7 @@ def sample_batch(
     `max_draft` is the most tokens that are drafted of a row in one step.
     The draws of sample j of a prompt follow from (*its seed, j) alone, not from the rows it is decoded with, so a batch split
     over more ranks gives the same samples (as far as the model's arithmetic does).
-    Raises: torch.OutOfMemoryError where one row is too much.
+    Raises: torch.OutOfMemoryError where one row is too much, or the pass can't be begun again.
     """
     results: list[list[Sample]] = [[] for _ in prompts]
     was_training = model.training
@@ -71,7 +71,7 @@ def sample_batch(
             decoding = _Decoding(model, [prompts[i] for i, _ in batch], counts, uniforms, temperature, memory, max_draft)
             decoding.run(stop)
         except torch.OutOfMemoryError:
-            if len(owners) == 1:
+            if len(owners) == 1 or not can_begin_again(model):
                 raise
             is_too_much = True
         if is_too_much:  # outside of the handler, whose traceback holds the tensors
@@ -105,7 +105,9 @@ def _batches(prompts: Sequence[list[int]], counts: Sequence[int], max_rows: int)
 
 def _uniforms(seeds: Sequence[Seed], count: int) -> np.ndarray:
     """(B, count) numbers in [0, 1), a row a seed."""
-    return np.stack([np.random.Generator(np.random.PCG64(seed)).random(count) for seed in seeds])
+    # The length comes first: numpy fills a short seed up with zeros, and so takes (s, i) and (s, i, 0), an attempt's and its
+    # correction's, for the same.
+    return np.stack([np.random.Generator(np.random.PCG64((len(seed), *seed))).random(count) for seed in seeds])
 
 
 def _cdf_dtype(device: torch.device) -> torch.dtype:

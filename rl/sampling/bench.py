@@ -114,7 +114,7 @@ def ours(
         ]
         prompts = [encoder.correction_ids(attempt) for attempt in attempts]
         memory.start_turn(0)
-        corrections = sampler(model, prompts, flags.rloo_k, encoder.stop, seeds=seeds, **draw)
+        corrections = sampler(model, prompts, flags.rloo_k, encoder.stop, seeds=[(*seed, 0) for seed in seeds], **draw)
     return sum(len(s.completion_ids) for s in firsts) + sum(len(s.completion_ids) for row in corrections for s in row)
 
 

@@ -40,6 +40,8 @@ def sample_paged(
 
     `memory` is not used: what is computed lies in pages, which go with the call. Nor is `max_draft`.
     """
+    if not prompts:  # of a rank that has none to share in
+        return []
     if min(map(len, prompts)) < 2:
         raise ValueError("paged sampling needs prompts of at least 2 tokens: the last one is decoded after the fork")
     was_training = model.training
@@ -90,7 +92,7 @@ def _paging_config(
         use_cuda_graph=is_flash and model.device.type == "cuda",
         use_async_batching=False,  # a row that is cancelled in flight would lose its pages twice
         auto_switch_to_flash=False,  # sampling and training are to run the same attention
-        seed=int(np.random.SeedSequence([part for seed in seeds for part in seed]).generate_state(1)[0]),
+        seed=int(np.random.SeedSequence([part for seed in seeds for part in (len(seed), *seed)]).generate_state(1)[0]),
     )
 
 
