@@ -87,6 +87,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--overlap_threshold", type=float, default=0.5, help="share of a text's runs that is an overlap")
     parser.add_argument("--sandbox_workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--test_timeout_s", type=float, default=5.0, help="CPU seconds that a test may take")
+    parser.add_argument(
+        "--program_timeout_s", type=float, default=60.0, help="CPU seconds that all tests of a reference may take"
+    )
+    parser.add_argument("--sandbox_modules", nargs="*", default=["numpy"], help="packages that programs may import")
     for name, own in FIELDS.items():
         parser.add_argument(f"--{name}_field", metavar="NAME", help=f"with --source mbpp: the rows' own name for `{own}`")
     flags = parser.parse_args(argv)
@@ -108,7 +112,7 @@ def read(flags: argparse.Namespace) -> Prepared:
     for place, values in tqdm(source_rows(source), desc="rows", disable=None):
         prepared.num_rows += 1
         try:
-            problem = convert(flags.source, values, renamed)
+            problem = convert(flags.source, values, renamed, flags.sandbox_modules)
             own_id = problem.problem_id or str(prepared.num_rows - 1)
             name = _free_id(own_id, taken) if own_id in taken else own_id
             problem = Problem(**{**asdict(problem), "problem_id": name})
@@ -132,8 +136,8 @@ def _free_id(name: str, taken: set[str]) -> str:
 
 def verify(prepared: Prepared, flags: argparse.Namespace) -> None:
     """Run the references; those that don't pass are listed with their verdict."""
-    limits = Limits(test_timeout_s=flags.test_timeout_s)
-    with SandboxPool(flags.sandbox_workers, limits) as pool:
+    limits = Limits(test_timeout_s=flags.test_timeout_s, program_timeout_s=flags.program_timeout_s)
+    with SandboxPool(flags.sandbox_workers, limits, modules=tuple(flags.sandbox_modules)) as pool:
         futures = [pool.submit(p.code, s) if p.code else None for p, s in zip(prepared.problems, prepared.suites)]
         for problem, future in zip(prepared.problems, tqdm(futures, desc="references", disable=None)):
             if future is None:

@@ -125,6 +125,13 @@ class CocosConfig(RolloutFlags, TrainFlags):
                 f"--return_form is sum with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}: where one "
                 "turn alone has a gradient both forms score it by its own reward; raise --first_attempts, or drop it"
             )
+        if self.first_turn_return == "own" and (
+            self.num_turns == 1 or (self.first_attempts == 1 and self.baseline in GROUP_BASELINES)
+        ):
+            raise ConfigError(
+                f"--first_turn_return is own with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}: it "
+                "is about first attempts with a gradient and corrections; raise --first_attempts or --num_turns, or drop it"
+            )
         if self.improvement_bonus and self.num_turns == 1:
             raise ConfigError(
                 f"--improvement_bonus is {self.improvement_bonus} and --num_turns 1: there is nothing to improve on; drop one"

@@ -10,6 +10,7 @@ from typing import Literal
 
 from data.feedback import Feedback
 from rl.sampling.sampler import SamplerName
+from sandbox.pool import Limits
 
 PromptFormat = Literal["markers", "chat"]
 History = Literal["full", "last"]
@@ -65,7 +66,14 @@ class RolloutFlags:
     )
     sandbox_workers: int = flag(2, "Sandbox worker processes of each rank.")
     test_timeout_s: float = flag(2.0, "CPU seconds that one test may take.")
+    program_timeout_s: float = flag(
+        10.0, "CPU seconds that all tests of a program may take together; those that are left then have not passed."
+    )
     sandbox_memory_mb: int = flag(512, "Address space of one program, in MB.")
+    sandbox_modules: list[str] = field(
+        default_factory=lambda: ["numpy"],
+        metadata={"help": "Packages besides the standard library that programs may import, if they are installed here."},
+    )
     allow_unsafe_sandbox: bool = flag(False, "Run even where the kernel offers no seccomp filter. Dangerous.")
     hidden_tests: int = flag(
         0,
@@ -93,6 +101,11 @@ class RolloutFlags:
         at_least(64, sandbox_memory_mb=self.sandbox_memory_mb)
         at_least(0, hidden_tests=self.hidden_tests, prompt_lookup_num_tokens=self.prompt_lookup_num_tokens or 0)
         positive(test_timeout_s=self.test_timeout_s)
+        if self.program_timeout_s < self.test_timeout_s:
+            raise ConfigError(
+                f"--program_timeout_s is {self.program_timeout_s} and --test_timeout_s {self.test_timeout_s}: a program has "
+                "the time of one test at least; raise --program_timeout_s, by the number of tests that may all be slow"
+            )
         if self.sampler == "paged" and self.prompt_lookup_num_tokens:
             raise ConfigError(
                 f"--prompt_lookup_num_tokens is {self.prompt_lookup_num_tokens} and --sampler paged: only batch drafts; "
@@ -108,6 +121,13 @@ class RolloutFlags:
                 f"--system_prompt is {self.system_prompt!r} and --prompt_format {self.prompt_format}: only chat has a system "
                 "message; add --prompt_format chat or drop --system_prompt"
             )
+
+    @property
+    def sandbox_limits(self) -> Limits:
+        """What a program may use."""
+        return Limits(
+            test_timeout_s=self.test_timeout_s, program_timeout_s=self.program_timeout_s, memory_mb=self.sandbox_memory_mb
+        )
 
 
 @dataclass(kw_only=True)
@@ -129,6 +149,7 @@ class EvaluateConfig(RolloutFlags, ModelFlags):
     pass_at: list[int] | None = flag(None, "Every k of pass@k, from 1 to --num_samples; not given: 1, 5 and 10 up to it.")
     report: str | None = flag(None, "Write an HTML page to look at here: curves, transitions, every problem's attempts.")
     test_timeout_s: float = flag(5.0, "CPU seconds that one test may take; the slowest reference of MBPP needs 2.")
+    program_timeout_s: float = flag(30.0, "CPU seconds that all tests of a program may take together.")
     max_problems: int = flag(0, "Evaluate the first so many problems of each data set only; 0: all.")
 
     def check(self) -> None:

@@ -75,6 +75,7 @@ class RunWriter:
         self._lock = _locked(output_dir)
         for name in ("metrics.jsonl", "samples.jsonl"):
             _keep_steps(output_dir / name, start_step)
+        _say_what_changed(output_dir / "config.json", config)
         (output_dir / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         self._metrics = open(output_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._samples = open(output_dir / "samples.jsonl", "a", encoding="utf-8")  # noqa: SIM115
@@ -135,6 +136,20 @@ class RunWriter:
             self._board.close()
         if self._wandb is not None:
             self._wandb.finish(exit_code=int(error is not None))
+
+
+def _say_what_changed(path: Path, config: dict[str, Any]) -> None:
+    """Warn of every flag that a run goes on with and did not start with; some are changed on purpose."""
+    if not path.is_file():
+        return
+    held = json.loads(path.read_text())
+    for name, value in config.items():
+        if (
+            name in held
+            and held[name] != value
+            and name not in ("resume_from_checkpoint", "output_dir", "local_rank", "dry_run")
+        ):
+            logger.warning("%s goes on with %s %s; it was %s before", path.parent, name, value, held[name])
 
 
 def summary_metrics(summary: dict[str, Any]) -> dict[str, float]:

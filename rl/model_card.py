@@ -92,10 +92,13 @@ def _results(
 
 def _use(config: TrainFlags, template: Template | ChatFormat) -> str:
     is_rl = hasattr(config, "rloo_k")  # boost pairs bring their own prompts
-    shots = "Few-shot examples stood before turn 1 in training; put the same there. " if is_rl and config.fewshot_data else ""
+    has_fewshot = is_rl and bool(config.fewshot_data)
+    shots = "Few-shot examples stood before turn 1 in training; put the same there. " if has_fewshot else ""
     told = ""
+    if has_fewshot and config.history == "last":
+        told = " The examples did not stand there in training, the task and the attempt alone (`--history last`)."
     if is_rl and config.feedback != "none":
-        told = f" In training it also said how the tests of that attempt went (`--feedback {config.feedback}`)."
+        told += f" In training it also said how the tests of that attempt went (`--feedback {config.feedback}`)."
     attempt = "def add(a, b):\n    return a - b"
     first = template.first_prompt(_EXAMPLE)
     answer = (fenced(attempt) if isinstance(template, ChatFormat) else attempt) + template.closing
@@ -106,7 +109,7 @@ def _use(config: TrainFlags, template: Template | ChatFormat) -> str:
         f"{shots}A first attempt is prompted like this, to the letter; the model writes a program and {end}:\n\n"
         f"{_indented(first)}\n\n"
         f"A correction's prompt holds the first attempt.{told}\n\n"
-        f"{_indented(first + answer + template.correction_suffix())}\n\n"
+        f"{_indented(first + answer + template.correction_suffix(has_fewshot))}\n\n"
         f"The last characters of a prompt are {first[-10:]!r}. Run generated programs in a sandbox only."
     )
 

@@ -12,7 +12,7 @@ _OF_SAMPLES = (
     *("prompt_format", "prompt_template", "system_prompt"),
 )
 _OF_CORRUPTIONS = ("num_corruptions",)
-_OF_BOTH = ("corrupt", "test_timeout_s", "sandbox_memory_mb", "seed")
+_OF_BOTH = ("corrupt", "test_timeout_s", "program_timeout_s", "sandbox_memory_mb", "sandbox_modules", "seed")
 
 
 @dataclass(kw_only=True)

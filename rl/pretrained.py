@@ -18,19 +18,17 @@ from rl.config import ConfigError
 UNBOUNDED_CONTEXT = 1 << 20
 
 
-def load_tokenizer(model_name_or_path: str) -> PreTrainedTokenizerBase:
-    """Raises: ConfigError where there is no tokenizer at that name or path."""
+def load_tokenizer(model_name_or_path: str, flag: str = "model_name_or_path") -> PreTrainedTokenizerBase:
+    """Raises: ConfigError, naming the flag, where there is no tokenizer at that name or path."""
     try:
         return AutoTokenizer.from_pretrained(model_name_or_path)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"--model_name_or_path {model_name_or_path}: no tokenizer can be loaded ({str(error).splitlines()[0]})"
-        ) from None
+        raise ConfigError(f"--{flag} {model_name_or_path}: no tokenizer can be loaded ({str(error).splitlines()[0]})") from None
 
 
 def check_same_tokens(reference: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises: ConfigError where the model at `reference` gives other ids to tokens: a KL of its logprobs would mean nothing."""
-    theirs = load_tokenizer(reference)
+    theirs = load_tokenizer(reference, "ref_model_name_or_path")
     if theirs.get_vocab() != tokenizer.get_vocab():
         raise ConfigError(
             f"--ref_model_name_or_path {reference}: its tokenizer has other tokens ({len(theirs)}) than the model's "

@@ -8,6 +8,7 @@ from rl.config import ConfigError, ModelFlags, RolloutFlags, at_least, flag, pos
 from rl.pass_limit import PassLimit
 
 DEFAULT_TRAIN_ROWS = 4
+DEFAULT_EVAL_TURNS = 2
 
 
 @dataclass(kw_only=True)
@@ -17,7 +18,7 @@ class TrainFlags(ModelFlags):
     train_data: str = field(metadata={"help": "Training data: a JSON or JSONL file, or a hub data set (name or name:split)."})
     eval_data: str | None = flag(None, "Problems in MBPP format to evaluate on during training.")
     eval_steps: int = flag(0, "Evaluate on --eval_data every so many steps; 0: only after the last.")
-    eval_num_turns: int = flag(2, "Turns of the evaluation on --eval_data.")
+    eval_num_turns: int = flag(DEFAULT_EVAL_TURNS, "Turns of the evaluation on --eval_data.")
     deepspeed: str | None = flag(None, "DeepSpeed JSON with the ZeRO stage (default: launch/zero2.json).")
     ds3_gather_for_generation: bool = flag(
         True, "Under ZeRO stage 3 sample from a whole copy of the weights; false saves its memory and is many times slower."
@@ -99,6 +100,10 @@ class TrainFlags(ModelFlags):
             )
         if self.eval_steps and not self.eval_data:
             raise ConfigError(f"--eval_steps is {self.eval_steps} but there is no --eval_data; give both or neither")
+        if self.eval_num_turns != DEFAULT_EVAL_TURNS and not self.eval_data:
+            raise ConfigError(
+                f"--eval_num_turns is {self.eval_num_turns} but there is no --eval_data; give it, or drop --eval_num_turns"
+            )
         if self.micro_batch_tokens and self.per_device_train_batch_size != DEFAULT_TRAIN_ROWS:
             raise ConfigError(
                 f"--micro_batch_tokens is {self.micro_batch_tokens} and --per_device_train_batch_size "
@@ -142,6 +147,8 @@ class TrainFlags(ModelFlags):
 class BoostConfig(RolloutFlags, TrainFlags):
     """Stage 1: learn the two-turn format from pairs of prompt and completion."""
 
+    train_data: str = field(metadata={"help": "Pairs of `prompt` and `completion`: a JSON or JSONL file."})
+    learning_rate: float = flag(1e-5, "Peak learning rate of AdamW.")
     stop_at_accuracy: float = flag(
         0.0, "Stop once Accuracy@t1 on --eval_data reaches this; 0: never. A boost model should leave RL room to learn."
     )
@@ -153,8 +160,9 @@ class BoostConfig(RolloutFlags, TrainFlags):
         if self.stop_at_accuracy and not self.eval_steps:
             raise ConfigError("--stop_at_accuracy needs --eval_data and --eval_steps, which tell the accuracy during training")
 
-        for name in ("fewshot_data", "prompt_template", "system_prompt", "hidden_tests"):
-            if getattr(self, name) and not self.eval_data:
+        asking = ("fewshot_data", "prompt_format", "prompt_template", "system_prompt", "hidden_tests", "history", "feedback")
+        for name in asking:
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default and not self.eval_data:
                 raise ConfigError(
                     f"--{name} is {getattr(self, name)!r}: pairs bring their own prompts, and without --eval_data there are no "
                     f"others; add --eval_data, or drop --{name}"

@@ -50,6 +50,17 @@ def test_changed_data_are_refused(config, tmp_path):
         opened(config)
 
 
+@pytest.mark.parametrize("name", ["fewshot_data", "prompt_template"])
+def test_changed_prompts_are_refused(config, tmp_path, name):
+    (tmp_path / "prompts").write_text("one")
+    config = dataclasses.replace(config, **{name: str(tmp_path / "prompts")})
+    opened(config)
+    opened(config)
+    (tmp_path / "prompts").write_text("two")
+    with pytest.raises(ConfigError, match="prompts as it was then, and its files have changed"):
+        opened(config)
+
+
 def test_the_folder_of_something_else_is_refused(config, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/config.json").write_text(json.dumps({"rloo_k": 4}))

@@ -87,6 +87,17 @@ def test_files_of_a_run(tmp_path):
     assert list((tmp_path / "run/tensorboard/name").glob("events.out.tfevents*"))
 
 
+def test_a_run_that_goes_on_with_other_flags_says_so(tmp_path, caplog):
+    """As from a checkpoint: nothing is refused, for a longer run or another rate may be what is wanted."""
+    RunWriter(tmp_path, {"seed": 1, "max_steps": 5, "versions": {}}, "none", None, is_main=True).__exit__(None, None, None)
+    for seed, warnings in ((1, 0), (2, 1)):
+        caplog.clear()
+        config = {"seed": seed, "max_steps": 5, "versions": {}, "resume_from_checkpoint": "auto"}
+        RunWriter(tmp_path, config, "none", None, is_main=True, start_step=3).__exit__(None, None, None)
+        assert len(caplog.records) == warnings
+    assert "goes on with seed 2; it was 1 before" in caplog.text
+
+
 def test_other_ranks_write_nothing(tmp_path):
     with RunWriter(tmp_path / "run", {}, "tensorboard", None, is_main=False) as writer:
         writer.log(1, {"a": 1.0})

@@ -5,7 +5,7 @@ import re
 import yaml
 from transformers import AutoTokenizer
 
-from data.prompts import correction_prompt, first_prompt
+from data.prompts import MARKERS, answer, correction_prompt, first_prompt
 from rl.chat import ChatFormat
 from rl.cocos_config import CocosConfig
 from rl.model_card import _EXAMPLE, model_card
@@ -60,3 +60,15 @@ def test_a_card_shows_the_chat_format_that_a_run_was_trained_with(chat_model_dir
     assert "(`--feedback verdict`)" in card
     assert "put the same there" in card
     assert "[BEGIN]" not in card
+
+
+def test_a_card_shows_the_correction_that_stood_behind_examples():
+    for history in ("full", "last"):
+        config = CocosConfig(model_name_or_path="m", output_dir="o", train_data="t", fewshot_data="f", history=history)
+        card = model_card(config, RESOLVED, 5, {}, None, None)
+        wanted = (
+            first_prompt(_EXAMPLE) + answer("def add(a, b):\n    return a - b") + MARKERS.correction_suffix(has_fewshot=True)
+        )
+        assert wanted.endswith("[BEGIN]\n")
+        assert indented(wanted) in card
+        assert ("`--history last`" in card.split("## Flags")[0]) == (history == "last")

@@ -34,7 +34,7 @@ from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
 from rl.pair_config import PairConfig
 from rl.pretrained import compute_dtype, context_tokens, load_model, load_model_config, load_tokenizer
 from rl.rollout import build_collector, compile_suites
-from sandbox.pool import Limits, SandboxPool
+from sandbox.pool import SandboxPool
 
 logger = logging.getLogger("data.boost")
 
@@ -85,9 +85,12 @@ def build_maker(
 ) -> AttemptMaker:
     """The sandbox, and the model where one is sampled; every problem's tests and prompt are checked before it loads."""
     if not config.is_sampled:
-        limits = Limits(test_timeout_s=config.test_timeout_s, memory_mb=config.sandbox_memory_mb)
         suites = compile_suites(problems)
-        pool = resources.enter_context(SandboxPool(config.sandbox_workers, limits, config.allow_unsafe_sandbox))
+        pool = resources.enter_context(
+            SandboxPool(
+                config.sandbox_workers, config.sandbox_limits, config.allow_unsafe_sandbox, tuple(config.sandbox_modules)
+            )
+        )
         return AttemptMaker(config, problems, suites, pool)
     collector = build_collector(config, tokenizer, model_config, problems, 1, config.batch_size, processes.device)
     resources.enter_context(collector.pool)

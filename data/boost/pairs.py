@@ -30,6 +30,8 @@ class BoostPair:
 
 def read_pairs(path: str) -> list[BoostPair]:
     """Raises: DataError for a missing file, a malformed row, or a completion without its end marker."""
+    if not Path(path).is_file():
+        raise DataError(f"--train_data {path}: no such file; pairs are a local file, which `python -m data.boost` makes")
     pairs = []
     for place, row in read_rows(Path(path)):
         if not isinstance(row, dict) or not all(isinstance(row.get(k), str) and row[k] for k in ("prompt", "completion")):

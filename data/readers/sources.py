@@ -1,6 +1,6 @@
 """Which reader takes a row. A reader is a function of one row; it raises Unusable with the reason where it can't use it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from data.problem import Problem
@@ -24,9 +24,12 @@ READERS: dict[str, Callable[[Row], Problem]] = {
 }
 
 
-def convert(source: str, values: Any, fields: Mapping[str, str]) -> Problem:
-    """The problem of one row. `fields` maps the reader's names to the row's own. Raises: Unusable."""
+def convert(source: str, values: Any, fields: Mapping[str, str], modules: Collection[str] = ("numpy",)) -> Problem:
+    """The problem of one row. `fields` maps the reader's names to the row's own, `modules` are packages that the sandbox has.
+
+    Raises: Unusable.
+    """
     problem = READERS[source](Row.of(values, fields))
     for code in (problem.code, problem.test_setup_code, *problem.test_list):
-        refuse_missing_modules(code)
+        refuse_missing_modules(code, modules)
     return problem

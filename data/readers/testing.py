@@ -6,6 +6,7 @@ pass, such as `assert True`, are left out, since a reward by tests passed would 
 
 import ast
 import sys
+from collections.abc import Collection
 
 from data.readers.row import Unusable
 
@@ -18,12 +19,15 @@ def parse(code: str, what: str) -> ast.Module:
         raise Unusable(f"{what} is not valid Python ({error})") from None
 
 
-# What the sandbox has besides the standard library, and what its splitter understands by itself.
-AVAILABLE = {"numpy", "pytest", "solution"}
+# What the sandbox's splitter understands by itself.
+UNDERSTOOD = {"pytest", "solution"}
 
 
-def refuse_missing_modules(code: str) -> None:
-    """Raises: Unusable where it imports a package that the sandbox does not have, other than inside a `try`."""
+def refuse_missing_modules(code: str, modules: Collection[str]) -> None:
+    """`modules` are those of the sandbox besides the standard library.
+
+    Raises: Unusable where it imports another package, other than inside a `try`.
+    """
     try:
         module = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError):
@@ -33,8 +37,8 @@ def refuse_missing_modules(code: str) -> None:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
         for top in [name.split(".")[0] for name in names if node not in tried]:
-            if top not in sys.stdlib_module_names and top not in AVAILABLE:
-                raise Unusable(f"it needs the package {top}, which the sandbox does not have")
+            if top not in sys.stdlib_module_names and top not in UNDERSTOOD and top not in modules:
+                raise Unusable(f"it needs the package {top}, which --sandbox_modules does not name")
 
 
 def rename(node: ast.AST, names: dict[str, str]) -> str:

@@ -73,7 +73,7 @@ def check_folder(config: EvaluateConfig, parts: Sequence[Part]) -> dict[str, Any
     """
     folder = Path(config.output_dir)
     path = folder / "config.json"
-    wanted = {**resolved(config), "fingerprints": _fingerprints(parts)}
+    wanted = {**resolved(config), "fingerprints": _fingerprints(config, parts)}
     if path.is_file():
         _check_same(folder, json.loads(path.read_text()), wanted)
     elif any(part.is_finished for part in parts) or (folder / "metrics.jsonl").exists():
@@ -107,9 +107,14 @@ def _check_same(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> N
             )
 
 
-def _fingerprints(parts: Sequence[Part]) -> dict[str, Any]:
-    """What tells whether a data set or a model folder is still the same: checksums of problems, sizes and times of files."""
+def _fingerprints(config: EvaluateConfig, parts: Sequence[Part]) -> dict[str, Any]:
+    """What tells whether data, prompts and models are still the same: checksums of problems and of the files that prompts are
+    made of, sizes and times of model files.
+    """
     prints: dict[str, Any] = {}
+    for source in (config.fewshot_data, config.prompt_template):
+        if source and Path(source).is_file():
+            prints[source] = zlib.crc32(Path(source).read_bytes())
     for part in parts:
         prints[part.data_name] = zlib.crc32(repr(part.problems).encode())
         files = sorted(path for path in Path(part.model).glob("*") if path.is_file())
