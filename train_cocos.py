@@ -109,8 +109,7 @@ def train(
     )
     limit = config.new_pass_limit()
     source.position = session.state.get("position", 0)
-    if config.kl_target:  # a coefficient that nothing steers is what its flag says
-        kl_coef.value = session.state.get("kl_coef", kl_coef.value)
+    kl_coef.resume(session.state.get("kl_coef", config.kl_coef))
     for step in session.steps("cocos"):
         clock = Clock()
         drawn = source.draw(step)

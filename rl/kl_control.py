@@ -17,6 +17,11 @@ class KlCoefficient:
         self.value = coef
         self._target = target
 
+    def resume(self, value: float) -> None:
+        """Go on from where an interrupted run had steered to. A coefficient that nothing steers is what its flag says."""
+        if self._target:
+            self.value = value
+
     def update(self, kl: float | None) -> None:
         """`kl`: the step's mean sequence KL, the same on every rank; None where the step had no attempts to learn from.
 

@@ -75,6 +75,32 @@ def test_every_row_is_accounted_for(rows, tmp_path):
     assert output.read_bytes() == first
 
 
+def test_packages_and_seconds_that_a_sandbox_is_to_have(tmp_path):
+    """A package that is named, and a reference that needs longer for all of its tests than for one."""
+    slow = (
+        "import time\ndef f(x):\n    end = time.process_time() + 0.4\n    while time.process_time() < end: pass\n    return x"
+    )
+    rows = [
+        {
+            "text": "Read it.",
+            "code": "import yaml\ndef f(x):\n    return yaml.safe_load(x)",
+            "test_list": ["assert f('3') == 3"],
+        },
+        {"text": "Slow.", "code": slow, "test_list": [f"assert f({n}) == {n}" for n in (1, 2, 3)]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def failing(name, *flags):
+        common = ("--source", "mbpp", "--input", tmp_path / "rows.jsonl", "--output", tmp_path / name, "--verify")
+        assert prepare(*common, "--test_timeout_s", 0.7, *flags).returncode == 0
+        report = json.loads((tmp_path / f"{name}.report.json").read_text())
+        return report["refused_reasons"], [one["status"] for one in report["references_failing"]]
+
+    reason = "it needs the package yaml, which --sandbox_modules does not name"
+    assert failing("a.jsonl", "--program_timeout_s", 0.9) == ({reason: 1}, ["timeout"])
+    assert failing("b.jsonl", "--sandbox_modules", "yaml") == ({}, [])
+
+
 def test_what_fails_repeats_or_overlaps_can_be_left_out(rows, tmp_path):
     other = tmp_path / "other.jsonl"
     other.write_text(json.dumps({"text": "take ONE off!", "test_list": ["assert f(1)"]}) + "\n")

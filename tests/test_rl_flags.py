@@ -35,6 +35,9 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--return_form", "sum", "--first_attempts", 2, "--num_turns", 1], "--return_form is sum with --first_attempts 2"),
         (["--return_form", "sum", "--gamma", 0.2], "--gamma is 0.2: it acts with --return_form accumulated only"),
         (["--improvement_bonus", 1, "--num_turns", 1, "--first_attempts", 2], "--improvement_bonus is 1.0 and --num_turns 1"),
+        (["--first_turn_return", "own"], "--first_turn_return is own with --first_attempts 1 and --num_turns 2: it is about"),
+        (["--eval_num_turns", 3], "--eval_num_turns is 3 but there is no --eval_data"),
+        (["--test_timeout_s", 11], "--program_timeout_s is 10.0 and --test_timeout_s 11.0: a program has the time of one test"),
         (["--improvement_bonus", -1], "--improvement_bonus is -1.0: it must be at least 0"),
         (
             ["--truncation_penalty", 1],
@@ -192,8 +195,10 @@ def test_evaluation_and_boost_flags():
     assert parse("--num_turns", 3, kind=EvaluateConfig, required=evaluate).num_turns == 3
     with pytest.raises(ConfigError, match="--stop_at_accuracy needs"):
         parse("--stop_at_accuracy", 0.5, kind=BoostConfig)
-    with pytest.raises(ConfigError, match="pairs bring their own prompts"):
-        parse("--fewshot_data", "f.jsonl", kind=BoostConfig)
+    for name, value in (("fewshot_data", "f.jsonl"), ("prompt_format", "chat"), ("history", "last"), ("feedback", "verdict")):
+        with pytest.raises(ConfigError, match=f"--{name} is '{value}': pairs bring their own prompts"):
+            parse(f"--{name}", value, kind=BoostConfig)
+    assert (parse(kind=BoostConfig).learning_rate, parse().learning_rate) == (1e-5, 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -22,3 +22,10 @@ def test_it_follows_the_error_and_no_faster_than_two_percent(kl, factor):
     coef = KlCoefficient(0.05, 2.0)
     coef.update(kl)
     assert coef.value == pytest.approx(0.05 * factor)
+
+
+def test_a_run_that_goes_on_steers_from_where_it_was_and_otherwise_heeds_its_flag():
+    steered, fixed = KlCoefficient(0.05, 2.0), KlCoefficient(0.05, 0.0)
+    for coef in (steered, fixed):
+        coef.resume(0.03)
+    assert (steered.value, fixed.value) == (0.03, 0.05)

@@ -191,3 +191,7 @@ def test_logprobs_come_in_halves_where_memory_runs_out(tiny_model, monkeypatch):
     assert limit.rows == 1
     for ours, theirs in zip(found, expected):
         assert ours == pytest.approx(theirs, abs=1e-5)
+    sharded = copy.deepcopy(tiny_model)
+    next(sharded.parameters()).ds_id = 0  # as ZeRO-3 marks it: other ranks gather the same layers at the same time
+    with pytest.raises(torch.OutOfMemoryError):
+        row_logprobs(sharded, made, PassLimit(5), 0.9, CPU)

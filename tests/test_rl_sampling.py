@@ -1,5 +1,7 @@
 """Sampling: the exact distribution, the logprobs, the stops, and independence of what shares the batch."""
 
+import copy
+
 import pytest
 import torch
 
@@ -255,6 +257,19 @@ def test_paged_sampling_refuses_prompts_it_cannot_fork(tiny_model):
         draw(tiny_model, [[5]], 2, sampler=sample_paged)
 
 
+@both_samplers
+def test_a_rank_without_prompts_draws_nothing(tiny_model, sampler):
+    assert draw(tiny_model, [], 2, sampler=sampler) == []
+
+
+@pytest.mark.parametrize("seed", [(42,), (42, 3), (42, 3, 0), (0,)])
+def test_an_attempt_and_its_corrections_are_drawn_apart(seed):
+    """As a collector makes seeds of seeds, from one or several words: numpy pads short ones with zeros."""
+    attempts, corrections = (*seed, 0), (*seed, 0, 0)
+    rows = batch_module._uniforms([seed, attempts, corrections, (*corrections, 0)], 8)
+    assert len({tuple(row) for row in rows.tolist()}) == 4
+
+
 def test_auto_takes_pages_only_where_a_flash_kernel_reads_them(tiny_model):
     flash = type("Config", (), {"_attn_implementation": "flash_attention_2"})()
     assert choose_sampler("auto", tiny_model.config, CPU) is sample_batch
@@ -281,6 +296,20 @@ def test_out_of_memory_halves_the_rows_and_draws_the_same(tiny_model, monkeypatc
     assert sizes == [8, 4, 2, 2, 2, 2]
     assert "out of memory in sampling: a pass takes at most 4 rows from now on, not 8 rows" in caplog.text
     assert [[s.completion_ids for s in samples] for samples in found] == [[s.completion_ids for s in e] for e in expected]
-    monkeypatch.setattr(batch_module._Decoding, "run", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("a test")))
+    monkeypatch.setattr(batch_module._Decoding, "run", lambda *_: _out_of_memory())
     with pytest.raises(torch.OutOfMemoryError):
         draw(tiny_model, prompts, 1, max_rows=1)
+
+
+def test_out_of_memory_is_the_end_where_other_ranks_gather_the_same_layers(tiny_model, monkeypatch):
+    """A rank that began again by itself would gather other layers than they."""
+    model, calls = copy.deepcopy(tiny_model), []
+    next(model.parameters()).ds_id = 0  # as ZeRO-3 marks what it shards
+    monkeypatch.setattr(batch_module._Decoding, "run", lambda *_: calls.append(1) or _out_of_memory())
+    with pytest.raises(torch.OutOfMemoryError):
+        draw(model, [[5, 6], [7, 8]], 2, max_rows=8)
+    assert len(calls) == 1
+
+
+def _out_of_memory():
+    raise torch.OutOfMemoryError("a test")

@@ -139,6 +139,15 @@ def test_models_whose_attention_is_not_plain_though_their_configuration_looks_so
     assert_as_in_training(model, prompts, sample(model, prompts, 2))
 
 
+def test_running_out_of_memory_says_nothing_about_a_models_attention(monkeypatch):
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**{**SMALL, "vocab_size": 301}), attn_implementation="sdpa")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model), "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("a test")))
+        with pytest.raises(torch.OutOfMemoryError):
+            has_plain_attention(model)
+    assert has_plain_attention(model)
+
+
 def test_attention_that_the_user_chose_is_not_replaced():
     model = small_model("llama")
     model.set_attn_implementation("eager")
