@@ -68,8 +68,8 @@ def main() -> None:
         if writer is not None:
             train(config, zero_config, processes, collector, writer, problems, eval_problems, checkpoint)
         elif processes.is_main:
-            lengths = collector.prompt_lengths(problems)
-            print(cocos_report(config, model_config, lengths, processes.world_size, zero_config, dtype))
+            lengths, rows = collector.prompt_lengths(problems), collector.row_tokens(problems, config.num_turns)
+            print(cocos_report(config, model_config, lengths, rows, processes.world_size, zero_config, dtype))
     stop_processes()
 
 

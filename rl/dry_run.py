@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers.utils.logging import set_verbosity_error
 
+from rl.advantages import GROUP_BASELINES
 from rl.cocos_config import CocosConfig
 from rl.memory import STAGES, Load, memory_bytes, model_shape
 from rl.pretrained import context_tokens
@@ -20,19 +21,22 @@ def cocos_report(
     config: CocosConfig,
     model_config: Any,
     prompt_lengths: Sequence[int],
+    row_tokens: Sequence[int],
     num_ranks: int,
     zero_config: dict[str, Any],
     dtype: torch.dtype,
 ) -> str:
-    """For `train_cocos.py`; `prompt_lengths` are the tokens of turn 1, a number for each problem."""
+    """For `train_cocos.py`; `prompt_lengths` are the tokens of turn 1, a number for each problem, `row_tokens` the most of a
+    row of each turn, completion included.
+    """
     num_problems, num_steps = config.problems_per_step, config.num_steps(len(prompt_lengths), config.problems_per_step)
     attempts = [num_problems]
     for branches in config.branching:
         attempts.append(attempts[-1] * branches)
     turns = " -> ".join(f"{n} of turn {turn}" for turn, n in enumerate(attempts[1:], 1))
     sampled = sum(attempts[1:])
-    # A later turn's prompt holds the attempt before it, and about as many tokens of instruction as of task.
-    row_tokens = max(prompt_lengths) + config.num_turns * config.max_new_tokens
+    corrections_alone = config.num_turns > 1 and config.first_attempts == 1 and config.baseline in GROUP_BASELINES
+    trained_tokens = max(row_tokens[1:] if corrections_alone else row_tokens)
     lines = {
         "data": f"{len(prompt_lengths)} problems, prompts of turn 1 {_spread(prompt_lengths)} tokens",
         "a step": f"{num_problems} problems -> {turns} attempts: {sampled} attempts, {sampled // num_ranks} a process, "
@@ -43,9 +47,9 @@ def cocos_report(
         + _schedule(config, num_steps),
     }
     load = Load(
-        _pass_tokens(config, row_tokens),
+        _pass_tokens(config, trained_tokens),
         min(config.local_rollout_forward_batch_size, sampled),
-        row_tokens,
+        max(row_tokens),
         _bucket(zero_config),
     )
     return _report(config, model_config, lines, load, num_ranks, zero_config, dtype, reference=True)
@@ -93,8 +97,23 @@ def _report(
     checkpointing = config.gradient_checkpointing
     rows = {s: memory_bytes(shape, load, s, num_ranks, dtype, reference=reference, checkpointing=checkpointing) for s in STAGES}
     name = str(dtype).removeprefix("torch.")
+    stage = _zero(zero_config).get("stage", 0)
+    on_cpu = {part: rows[stage][part] for part in _offloaded(zero_config, stage)}
+    for s, parts in rows.items():
+        parts |= dict.fromkeys(_offloaded(zero_config, s), 0.0)
     told += ["", f"GB of a process ({num_ranks} in all, {name}), without what libraries take; * is this run's ZeRO stage"]
-    return "\n".join([*told, *_table(rows, _zero(zero_config).get("stage", 0))])
+    told += _table(rows, stage)
+    if on_cpu:
+        sizes = " and ".join(f"{size / GB:.2f} GB of {part}" for part, size in on_cpu.items())
+        told.append(f"In the CPU's memory besides, for every process: {sizes}.")
+    return "\n".join(told)
+
+
+def _offloaded(zero_config: dict[str, Any], stage: int) -> list[str]:
+    """Parts of the memory that this JSON keeps in the CPU's at that stage."""
+    kinds = (("offload_optimizer", "optimizer", 1), ("offload_param", "weights", 3))
+    is_on_cpu = {key: _zero(zero_config).get(key, {}).get("device", "none") != "none" for key, _, _ in kinds}
+    return [part for key, part, least in kinds if is_on_cpu[key] and stage >= least]
 
 
 def _bucket(zero_config: dict[str, Any]) -> int:

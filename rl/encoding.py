@@ -101,6 +101,16 @@ class PromptEncoder:
         num_answers = min(num_turns, 2) if self._history == "last" else num_turns
         return context_tokens - num_answers * max_new_tokens - (num_answers - 1) * self.suffix_tokens(problems)
 
+    def row_tokens(self, problems: Sequence[Problem], max_prompt_tokens: int, num_turns: int, max_new_tokens: int) -> list[int]:
+        """Most tokens of a row of each turn, prompt and completion."""
+        first = max(len(self.first_ids(problem, max_prompt_tokens)) for problem in problems)
+        before = first
+        if self._history == "last":
+            before = max(len(self._whole_ids(self.template.first_prompt(problem))) for problem in problems)
+        repeated = max_new_tokens + self.suffix_tokens(problems)
+        shown = [1 if self._history == "last" else turn for turn in range(1, num_turns)]  # attempts in a correction's prompt
+        return [first + max_new_tokens] + [before + n * repeated + max_new_tokens for n in shown]
+
     def _before(self, attempt: Attempt) -> list[int]:
         """What stands before an attempt in the prompt of its correction: all of its own prompt, or the bare task."""
         if self._history == "full":

@@ -75,6 +75,10 @@ class Collector:
         """Tokens of every problem's prompt of turn 1."""
         return [len(self.encoder.first_ids(problem, self.max_prompt_tokens)) for problem in problems]
 
+    def row_tokens(self, problems: Sequence[Problem], num_turns: int) -> list[int]:
+        """Most tokens of a row of each turn, prompt and completion."""
+        return self.encoder.row_tokens(problems, self.max_prompt_tokens, num_turns, self.max_new_tokens)
+
     def collect(
         self,
         model: PreTrainedModel,

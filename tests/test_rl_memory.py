@@ -1,11 +1,17 @@
 """What a dry run says of memory, by hand numbers, and what it prints."""
 
+import json
+from functools import partial
+
 import pytest
 import torch
-from conftest import cocos_flags, run_script, torchrun
+from conftest import ROOT, cocos_flags, run_script, torchrun
 from transformers import LlamaConfig
 
+from rl.cocos_config import CocosConfig
 from rl.completion_batch import CompletionBatch
+from rl.dry_run import cocos_report
+from rl.encoding import PromptEncoder
 from rl.logprobs import completion_logprobs
 from rl.memory import Load, Shape, memory_bytes, model_shape
 from rl.pretrained import load_model
@@ -95,3 +101,30 @@ def test_a_dry_run_of_boost(tiny_model_dir, files, tmp_path):
     assert "8 steps, 4.0 passes over the pairs" in text
     assert "\n* 0 " in text
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_leaves_out_what_is_not_on_the_gpu_and_examples_that_no_correction_shows(tmp_path):
+    """`--history last` shows a correction the bare task; corrections alone are trained where there is one first attempt."""
+    config = LlamaConfig(num_hidden_layers=2, hidden_size=16, intermediate_size=24, num_attention_heads=2, vocab_size=50)
+    flags = CocosConfig(model_name_or_path="m", output_dir=str(tmp_path), train_data="t", max_new_tokens=10)
+    offload = json.loads((ROOT / "launch/zero3_offload.json").read_text())
+    text = cocos_report(flags, config, [500], [510, 40], 1, offload, torch.float32)
+    row = dict(zip(("stage", "weights", "gradients", "optimizer"), text.split("* ")[-1].split()))
+    assert (row["stage"], row["weights"], row["optimizer"]) == ("3", "0.00", "0.00")
+    assert "In the CPU's memory besides, for every process: 0.00 GB of optimizer and 0.00 GB of weights." in text
+    plain = partial(cocos_report, model_config=config, prompt_lengths=[500], num_ranks=1, zero_config={}, dtype=torch.float32)
+    with_examples, without = (plain(config=flags, row_tokens=[510, tokens]) for tokens in (500_000, 40_000))
+    activations = [float(text.split("* ")[-1].split()[7]) for text in (with_examples, without)]
+    assert activations[0] > 10 * activations[1] > 0
+
+
+def test_the_longest_rows_of_each_turn(tokenizer, problems):
+    def rows(**kwargs):
+        return PromptEncoder(tokenizer, problems[:3], **kwargs).row_tokens(problems, 10_000, 3, 20)
+
+    encoder = PromptEncoder(tokenizer, problems[:3])
+    first = max(len(encoder.first_ids(problem, 10_000)) for problem in problems)
+    bare = max(len(PromptEncoder(tokenizer, []).first_ids(problem, 10_000)) for problem in problems)
+    repeated = 20 + encoder.suffix_tokens()
+    assert rows() == [first + 20, first + repeated + 20, first + 2 * repeated + 20]
+    assert rows(history="last") == [first + 20, bare + repeated + 20, bare + repeated + 20]
