@@ -2,11 +2,12 @@
 
     python -m launch.experiments.benchmark --model_name_or_path Qwen/Qwen2.5-Coder-1.5B-Instruct \\
         --train_data google-research-datasets/mbpp:full:train --test_data google-research-datasets/mbpp:full:test \\
-        --output_dir runs/benchmark --launcher "torchrun --nproc_per_node 8" --rl_flags="--prompt_format chat"
+        --output_dir runs/benchmark --launcher "torchrun --nproc_per_node 8" --boost_flags="--global_batch_size 16"
 
 Stages are the scripts that users call. RL arms start from the boost model of their seed, with --no_boost from the model itself;
 with --boost_data, boost learns from pairs at hand instead of pairs made from --train_data. Flags that a script is to be given
-besides go into one word, behind `=`. A finished stage is kept; the same command goes on where it was stopped.
+besides go into one word, behind `=`; a prompt format other than the markers goes to RL and to evaluation, with --no_boost. A
+finished stage is kept; the same command goes on where it was stopped.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--no_boost", action="store_true", help="train the model itself")
     parser.add_argument("--boost_data", type=Path, help="boost pairs, instead of making them from --train_data")
     parser.add_argument("--launcher", default=sys.executable, help="what starts a script")
-    parser.add_argument("--pair_flags", default="--corrupt", help="of python -m data.boost")
+    parser.add_argument("--pair_flags", default="--corrupt --num_samples 0", help="of python -m data.boost")
     parser.add_argument("--boost_flags", default="", help="of train_boost.py")
     parser.add_argument("--rl_flags", default="", help="of train_cocos.py, all arms")
     parser.add_argument("--eval_flags", default="", help="of evaluate.py")

@@ -8,11 +8,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 hostfile=${1:?the first argument is the hostfile, as launch/recipes/hostfile}
 shift
 exec .venv/bin/deepspeed --hostfile "$hostfile" --master_port 29500 train_cocos.py \
-    --model_name_or_path Qwen/Qwen2.5-1.5B \
+    --model_name_or_path "${MODEL:-Qwen/Qwen2.5-1.5B}" \
     --train_data google-research-datasets/mbpp:full:train \
     --eval_data google-research-datasets/mbpp:full:validation \
     --eval_steps 100 --metric_for_best_model accuracy@2 \
-    --fewshot_data google-research-datasets/mbpp:full:prompt \
     --output_dir runs/qwen2.5-1.5b-cocos-nodes \
     --config launch/presets/published.yaml \
     --global_batch_size 512 \

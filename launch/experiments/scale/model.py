@@ -25,7 +25,7 @@ class Inputs:
     utilisation: float = _input(0.45, "share of it that forward and backward passes reach (assumed)")
     memory_bandwidth: float = _input(3.35e12, "of a GPU (H100)")
     memory_bytes: float = _input(80e9, "of a GPU (H100)")
-    working_bytes: float = _input(15e9, "activations, cache and buckets (assumed; --dry_run True of a run says it better)")
+    working_bytes: float = _input(15e9, "activations, cache, buckets (assumed, with checkpointing; --dry_run says it better)")
     bandwidth_inside: float = _input(450e9, "that a GPU sends with inside a node (NVLink of an H100)")
     bandwidth_between: float = _input(50e9, "and between nodes (400 Gbit/s a GPU)")
     gpus_per_node: int = _input(8, "")
