@@ -123,9 +123,15 @@ def _run(folder: Path, command: list[object]) -> None:
 
 
 def _table(flags: argparse.Namespace, seed: int) -> str:
+    """All side by side, each against the model; and the arms against the boost that they started from."""
     names = {"model": "eval-model", **({} if flags.no_boost else {"boost": f"eval-boost-{seed}"})}
     names |= {arm: f"eval-{arm}-{seed}" for arm in flags.arms}
     runs = [f"{name}={flags.output_dir / folder}" for name, folder in names.items()]
+    tables = [runs] if flags.no_boost else [runs, runs[1:]]
+    return "\n".join(map(_compared, tables))
+
+
+def _compared(runs: list[str]) -> str:
     command = [sys.executable, "-m", "rl.compare", *runs]
     return subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
