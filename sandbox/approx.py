@@ -24,7 +24,7 @@ class Approx:
                 and all(self.matches(expected[key], got[key]) for key in expected)
             )
         if isinstance(expected, (list, tuple)):
-            return type(got) is type(expected) and len(got) == len(expected) and all(map(self.matches, expected, got))
+            return isinstance(got, (list, tuple)) and len(got) == len(expected) and all(map(self.matches, expected, got))
         if not isinstance(expected, (int, float, complex)) or not isinstance(got, (int, float, complex)):
             return expected == got
         if expected != expected:

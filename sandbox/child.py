@@ -137,6 +137,6 @@ class Runner:
         """Names of the classes of the exception that a statement raises."""
         try:
             exec(compile(source, "<test>", "exec"), scope)
-        except Exception as error:  # noqa: BLE001 - a program may raise anything
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a program may raise anything
             return [type_name(kind) for kind in type(error).__mro__]
         return None

@@ -50,6 +50,18 @@ class Iterated(list):
     __hash__ = None
 
 
+class Length:
+    """What `len(...)` of the test is told of a value that it does not see. Equal to nothing else."""
+
+    def __init__(self, length: int):
+        self.length = length
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None
+
+
 def _small_int(text: str) -> int:
     if len(text) > MAX_INT_DIGITS:
         raise Malformed("a long integer in decimal")
@@ -136,6 +148,12 @@ def _fraction(decoder: Decoder, body: object, data: dict, depth: int) -> object:
     return Fraction(numerator, denominator)
 
 
+def _length(decoder: Decoder, body: object, data: dict, depth: int) -> Length:
+    if type(body) is not int or body < 0:
+        raise Malformed("not a length")
+    return Length(body)
+
+
 def _class(decoder: Decoder, body: object, data: dict, depth: int) -> type:
     if body not in CLASSES:
         raise Malformed("an unknown class")
@@ -151,6 +169,8 @@ READ = {
     "s": lambda decoder, body, data, depth: set(guard_hashing(decoder.items(body, depth))),
     "f": lambda decoder, body, data, depth: frozenset(guard_hashing(decoder.items(body, depth))),
     "d": _dict,
+    "u": lambda decoder, body, data, depth: body.encode("latin-1").decode("utf-8", "surrogatepass"),
+    "n": _length,
     "b": lambda decoder, body, data, depth: body.encode("latin-1"),
     "y": lambda decoder, body, data, depth: bytearray(body.encode("latin-1")),
     "i": lambda decoder, body, data, depth: int(body, 16),

@@ -5,10 +5,13 @@ that what a program overrides on it is never asked. Everything else is opaque: `
 other containers carry a one-letter tag.
 
     t tuple   s set   f frozenset   d dict   b bytes   y bytearray   i large int   c complex   r range   D Decimal   F Fraction
+    u text with surrogates   n a length, where `len(...)` of the test asks for no more
     g an iterator that a wrapper such as `list(...)` of the test consumes   T a builtin class   o opaque
 """
 
+import contextlib
 import json
+import re
 from collections import deque
 from decimal import Decimal
 from fractions import Fraction
@@ -16,6 +19,7 @@ from itertools import islice
 
 MAX_DEPTH = 80
 JSON_INT = 1 << 53
+SURROGATE = re.compile("[\ud800-\udfff]")
 mro_of = type.__dict__["__mro__"].__get__  # a metaclass may lie about `cls.__mro__`
 to_json = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
@@ -32,13 +36,16 @@ class Encoder:
         self.left = max_bytes
 
     def encode(self, value: object, mode: str = "") -> object:
-        """One value as JSON-ready data. Mode `iter` also expands an iterator, `len` a deque or a view; `str` adds the text
-        of an opaque object.
+        """One value as JSON-ready data. Mode `iter` also expands an iterator, `len` gives the length of a collection alone,
+        `str` adds the text of an opaque object.
         """
         self.left = self.max_bytes
         try:
-            if (mode == "iter" and not isinstance(value, PLAIN)) or (mode == "len" and type(value) in SIZED):
-                return {"g": self.items(islice(iter(value), self.max_bytes), 0)}
+            if mode == "len" and (length := length_of(value)) is not None:
+                return {"n": length}
+            if mode == "iter" and not isinstance(value, PLAIN):
+                with contextlib.suppress(TypeError):  # a number of numpy's
+                    return {"g": self.items(islice(iter(value), self.max_bytes), 0)}
             data = self.node(value, 0)
             if mode == "str" and type(data) is dict and "o" in data:
                 data["s"] = str(value)[: self.max_bytes]
@@ -73,6 +80,12 @@ class Encoder:
             raise Unsendable
 
 
+def length_of(value: object) -> int | None:
+    """Of a builtin collection, a subclass of one by its base value; None for anything else."""
+    base = next((base for base in mro_of(type(value)) if base in SIZED), None)
+    return None if base is None else base.__len__(value)
+
+
 def _int(encoder: Encoder, value: int, depth: int) -> object:
     value = int.__int__(value)
     if -JSON_INT < value < JSON_INT:
@@ -87,7 +100,10 @@ def _float(encoder: Encoder, value: float, depth: int) -> object:
 
 def _str(encoder: Encoder, value: str, depth: int) -> object:
     encoder.spend(str.__len__(value))
-    return str.__str__(value)
+    text = str.__str__(value)
+    if not str.isascii(text) and SURROGATE.search(text):  # JSON makes one character of two of them
+        return {"u": str.encode(text, "utf-8", "surrogatepass").decode("latin-1")}
+    return text
 
 
 def _bytes(encoder: Encoder, value: bytes, depth: int) -> object:
@@ -156,5 +172,6 @@ ENCODE = {
 }
 CLASSES = {kind.__name__: kind for kind in (*ENCODE, bool, object, type, type(None))}
 CLASS_NAMES = {kind: name for name, kind in CLASSES.items()}
-SIZED = frozenset((deque, type({}.keys()), type({}.values()), type({}.items())))
+VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+SIZED = frozenset((str, bytes, bytearray, list, tuple, set, frozenset, dict, range, deque, *VIEWS))
 PLAIN = (*ENCODE, type(None))

@@ -5,10 +5,8 @@ A `Thunk` takes the list of a test's values and gives the value of a (sub)expres
 makes the test not pass.
 """
 
-import ast
 import cmath
 import math
-import operator
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -16,19 +14,17 @@ from decimal import Decimal
 from fractions import Fraction
 
 from sandbox.approx import Approx, ApproxOutput
-from sandbox.decoding import Iterated, Opaque, TooLarge, guard_hashing
+from sandbox.decoding import Iterated, Length, Opaque, TooLarge, guard_hashing
+from sandbox.operators import MAX_BITS, MAX_EXPONENT, MAX_ITEMS, Refused, bounded
 
 Thunk = Callable[[list], object]
 
-MAX_BITS = 1 << 17
-MAX_ITEMS = 1 << 20
-
-
-class Refused(Exception):
-    """An operation on the returned value that is not plain arithmetic on plain data, or too large."""
+MAX_JOINED = 2000
 
 
 def _length(value: object) -> int:
+    if isinstance(value, Length):
+        return value.length
     if isinstance(value, range) and (value.stop - value.start).bit_length() > 62:
         raise Refused
     return len(value)
@@ -76,12 +72,38 @@ def _range(*args) -> range:
     return range(*args)
 
 
+def _sum(values: object, start: object = 0) -> object:
+    values = items_of(values)
+    if not isinstance(start, (int, float, complex, Decimal, Fraction)) and len(values) > MAX_JOINED:
+        raise Refused  # adding lists one by one copies all that came before
+    return sum(values, start)
+
+
+def _round(value: object, digits: int | None = None) -> object:
+    if digits is not None and abs(digits) > MAX_EXPONENT:
+        raise Refused
+    return round(value, digits)
+
+
+def _decimal(value: object = 0) -> Decimal:
+    made = Decimal(value)
+    if made.is_finite() and abs(made.adjusted()) > MAX_EXPONENT:
+        raise Refused  # a number of so many digits where it becomes an int
+    return made
+
+
+def _fraction(value: object = 0, *denominator: int) -> Fraction:
+    if isinstance(value, str) and "e" in value.lower():
+        _decimal(value)
+    return Fraction(value, *denominator)
+
+
 ITERATING = {
     "len": _length,
     "sorted": _plain(sorted),
     "list": _plain(list),
     "tuple": _plain(tuple),
-    "sum": _plain(sum),
+    "sum": _sum,
     "min": _plain(min),
     "max": _plain(max),
     "any": _plain(any),
@@ -98,14 +120,14 @@ ITERATING = {
 TEXT = {"str": _text(str), "repr": _text(repr)}
 SCALAR = {
     "abs": abs,
-    "round": round,
+    "round": _round,
     "int": _int,
     "float": float,
     "bool": bool,
     "complex": complex,
     "ord": ord,
     "chr": chr,
-    "divmod": divmod,
+    "divmod": bounded(divmod),
     "hex": hex,
     "bin": bin,
     "oct": oct,
@@ -113,8 +135,8 @@ SCALAR = {
     "type": type,
     "isinstance": isinstance,
     "range": _range,
-    "Decimal": Decimal,
-    "Fraction": Fraction,
+    "Decimal": _decimal,
+    "Fraction": _fraction,
     "approx_output": ApproxOutput,
 }
 TYPES = {
@@ -139,8 +161,8 @@ MODULES = {
     "math": math,
     "cmath": cmath,
     "sys": sys,
-    "fractions": {"Fraction": Fraction},
-    "decimal": {"Decimal": Decimal},
+    "fractions": {"Fraction": CALLS["Fraction"]},
+    "decimal": {"Decimal": CALLS["Decimal"]},
     "collections": {"Counter": CALLS["Counter"], "OrderedDict": CALLS["OrderedDict"]},
     "pytest": {"approx": Approx},
 }
@@ -170,6 +192,7 @@ METHODS = {
     tuple: {"count", "index"},
     dict: {"keys", "values", "items", "get", "copy"},
     set: {"issubset", "issuperset", "union", "copy"},
+    frozenset: {"issubset", "issuperset", "union", "copy"},
     float: {"is_integer"},
 }
 METHOD_NAMES = frozenset().union(*METHODS.values())
@@ -178,75 +201,9 @@ METHOD_NAMES = frozenset().union(*METHODS.values())
 def call_method(receiver: object, name: str, args: list) -> object:
     if name not in METHODS.get(type(receiver), ()):
         raise Refused(f"{type(receiver).__name__}.{name}")
-    value = getattr(receiver, name)(*args)
-    return value if name not in ("keys", "values", "items") else (set(value) if name == "keys" else Iterated(value))
-
-
-def _bits(*values: object) -> int:
-    return max((value.bit_length() for value in values if isinstance(value, int)), default=0)
-
-
-def _power(left: object, right: object) -> object:
-    if isinstance(left, int) and isinstance(right, int) and (right > MAX_BITS or left.bit_length() * abs(right) > 1 << 20):
-        raise Refused
-    return left**right
-
-
-def _times(left: object, right: object) -> object:
-    for sequence, count in ((left, right), (right, left)):
-        if (
-            isinstance(sequence, (str, bytes, list, tuple, bytearray))
-            and isinstance(count, int)
-            and len(sequence) * count > MAX_ITEMS
-        ):
-            raise Refused
-    if _bits(left) + _bits(right) > 1 << 20:
-        raise Refused
-    return left * right
-
-
-def _shift(left: int, right: int) -> int:
-    if right > MAX_BITS:
-        raise Refused
-    return left << right
-
-
-def _bounded(function: Callable) -> Callable:
-    def call(left: object, right: object) -> object:
-        if _bits(left, right) > MAX_BITS or isinstance(left, (str, bytes, bytearray)):
-            raise Refused
-        return function(left, right)
-
-    return call
-
-
-BINARY = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: _times,
-    ast.Div: _bounded(operator.truediv),
-    ast.FloorDiv: _bounded(operator.floordiv),
-    ast.Mod: _bounded(operator.mod),
-    ast.Pow: _power,
-    ast.LShift: _shift,
-    ast.RShift: operator.rshift,
-    ast.BitOr: operator.or_,
-    ast.BitAnd: operator.and_,
-    ast.BitXor: operator.xor,
-}
-UNARY = {ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert}
-COMPARE = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
-    ast.In: lambda left, right: operator.contains(right, left),
-    ast.NotIn: lambda left, right: not operator.contains(right, left),
-}
+    if isinstance(receiver, (set, frozenset)):
+        args = [guard_hashing(items_of(arg)) if isinstance(arg, (list, tuple, range, Iterated)) else arg for arg in args]
+    return getattr(receiver, name)(*args)
 
 
 def is_true(value: object) -> bool:

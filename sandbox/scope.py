@@ -4,7 +4,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
-from sandbox.judging import CALLS, MODULES, Thunk, module_member
+from sandbox.judging import CALLS, MODULES, TYPES, Thunk, module_member
 
 
 @dataclass
@@ -14,6 +14,8 @@ class Scope:
     program_names: set[str] = field(default_factory=set)
     foreign_names: set[str] = field(default_factory=set)
     object_names: set[str] = field(default_factory=set)
+    helper_names: set[str] = field(default_factory=set)  # functions and classes of the test or its setup
+    given_names: set[str] = field(default_factory=set)  # what the test assigns and no function of the program has made
     constants: dict[str, Thunk] = field(default_factory=dict)
     aliases: dict[str, str] = field(
         default_factory=lambda: {"math": "math", "cmath": "cmath", "sys": "sys", "pytest": "pytest"}
@@ -44,6 +46,15 @@ class Scope:
         self.program_names.add(name)
         self.constants.pop(name, None)
 
+    def needs_program(self, node: ast.AST) -> bool:
+        """Whether a name of the program's, or of a module that only the child imports, is in it."""
+        return any(name in self.program_names or not (self.is_judged(name) or name in TYPES) for name in names_in(node))
+
+    def is_answered(self, node: ast.AST) -> bool:
+        """Whether something that the program has made is in it, and not only what the test gives it."""
+        names = names_in(node) - self.given_names - _bound_inside(node)
+        return any(name in self.program_names or not (self.is_judged(name) or name in TYPES) for name in names)
+
     def is_judged(self, name: str) -> bool:
         return name not in self.program_names and (
             name in self.constants or name in self.members or name in self.aliases or name in CALLS
@@ -58,3 +69,21 @@ class Scope:
             function = module_member(self.aliases.get(node.value.id, ""), node.attr)
             return (node.attr, CALLS.get(node.attr, function)) if callable(function) else None
         return None
+
+
+def names_in(node: ast.AST) -> set[str]:
+    return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+
+
+def root_name(node: ast.expr) -> str | None:
+    """The name that a chain of calls, attributes and subscripts starts with."""
+    while isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _bound_inside(node: ast.AST) -> set[str]:
+    """Parameters of lambdas and targets of comprehensions."""
+    parameters = {child.arg for child in ast.walk(node) if isinstance(child, ast.arg)}
+    targets = [child.target for child in ast.walk(node) if isinstance(child, ast.comprehension)]
+    return parameters.union(*map(names_in, targets))

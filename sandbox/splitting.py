@@ -7,22 +7,12 @@ the judge does not compute with), and the program's: all others.
 """
 
 import ast
+import builtins
 from collections.abc import Callable
 
-from sandbox.judging import (
-    BINARY,
-    COMPARE,
-    ITERATING,
-    METHOD_NAMES,
-    TEXT,
-    TYPES,
-    UNARY,
-    Thunk,
-    call_method,
-    is_true,
-    module_member,
-)
-from sandbox.scope import Scope
+from sandbox.judging import ITERATING, METHOD_NAMES, TEXT, TYPES, Thunk, call_method, is_true, module_member
+from sandbox.operators import BINARY, COMPARE, UNARY
+from sandbox.scope import Scope, root_name
 
 
 class Unsplittable(Exception):
@@ -30,13 +20,8 @@ class Unsplittable(Exception):
 
 
 SINGLETONS = (None, True, False, ...)
-
-
-def root_name(node: ast.expr) -> str | None:
-    """The name that a chain of calls, attributes and subscripts starts with."""
-    while isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else None
+# Functions whose result is a verdict on their arguments.
+DECIDING = {"isclose", "isinstance", "type", "approx", "approx_output", "all", "any"}
 
 
 class Splitter:
@@ -48,15 +33,6 @@ class Splitter:
         self.constants: list[object] = []
         self.required: list[ast.BoolOp] = []
         self.offset = num_values
-
-    def names(self, node: ast.AST) -> set[str]:
-        return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
-
-    def needs_program(self, node: ast.AST) -> bool:
-        """Whether a name of the program's, or of a module that only the child imports, is in it."""
-        return any(
-            name in self.scope.program_names or not (self.scope.is_judged(name) or name in TYPES) for name in self.names(node)
-        )
 
     def split_condition(self, test: ast.expr) -> Thunk:
         """The thunk of an assert's condition, whose `and`s at the top have to hold part by part. Raises Unsplittable."""
@@ -70,7 +46,7 @@ class Splitter:
 
     def split(self, node: ast.expr, mode: str = "") -> Thunk:
         """The thunk of an expression. Raises Unsplittable."""
-        if not self.needs_program(node):
+        if not self.scope.needs_program(node):
             return self.closed(node)
         handler = getattr(self, "split_" + type(node).__name__.lower(), None)
         return self.hole(node, mode) if handler is None else handler(node, mode)
@@ -97,14 +73,42 @@ class Splitter:
     split_namedexpr = split_await = split_yield = split_starred = unsplittable
 
     def hole(self, node: ast.expr, mode: str = "") -> Thunk:
-        if root_name(node) in self.scope.foreign_names:
+        """What the program is asked for: a chain that starts with a name of its own, and no verdict on what it returns."""
+        root = root_name(node)
+        if root in self.scope.foreign_names:
             raise Unsplittable("its value is computed by an imported module")
+        is_builtin = hasattr(builtins, root or "") and root not in self.scope.program_names
+        if root is None or root in self.scope.helper_names or is_builtin:
+            raise Unsplittable("its value is computed by the test from what the program returns")
+        return self.claim(node, mode)
+
+    def claim(self, node: ast.expr, mode: str = "") -> Thunk:
+        """Have the child evaluate `node`. Raises Unsplittable where that would decide there what is to be decided here."""
         for child in ast.walk(node):
             if isinstance(child, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)):
                 raise Unsplittable(type(child).__name__)
+            if isinstance(child, (ast.Compare, ast.BinOp, ast.BoolOp)) and self.scope.is_answered(child):
+                raise Unsplittable("what the program returns is computed with before it is sent")
         index = self.offset + len(self.holes)
         self.holes.append((ast.unparse(node), mode))
         return lambda values: values[index]
+
+    def check_apart(self, *operands: ast.expr) -> None:
+        """Raises Unsplittable for an expected value that the program can see, and change, beside what it returns."""
+        asked = [operand for operand in operands if self.scope.needs_program(operand)]
+        if len(asked) > 1 and not all(map(self.scope.is_answered, asked)):
+            raise Unsplittable("an expected value that the program can see")
+
+    def check_plain(self, *operands: ast.expr) -> None:
+        """Raises Unsplittable for an object of the program, whose own methods are what is tested."""
+        if any(map(self.is_object, operands)):
+            raise Unsplittable("an object of the program")
+
+    def is_object(self, node: ast.expr) -> bool:
+        """Whether, by its name, it is an object of a class of the program: one made here, or a variable that holds one."""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            return node.func.id[:1].isupper() and self.scope.callee(node.func) is None
+        return isinstance(node, ast.Name) and node.id in self.scope.object_names
 
     def split_constant(self, node: ast.Constant, mode: str) -> Thunk:
         value = node.value
@@ -153,6 +157,7 @@ class Splitter:
         return lambda values: {key(values): item(values) for key, item in zip(keys, items)}
 
     def split_unaryop(self, node: ast.UnaryOp, mode: str) -> Thunk:
+        self.check_plain(node.operand)
         operand = self.split(node.operand)
         if isinstance(node.op, ast.Not):
             return lambda values: not is_true(operand(values))
@@ -163,13 +168,15 @@ class Splitter:
         function = BINARY.get(type(node.op))
         if function is None:
             raise Unsplittable("@")
+        self.check_apart(node.left, node.right)
+        self.check_plain(node.left, node.right)
         left, right = self.split(node.left), self.split(node.right)
         return lambda values: function(left(values), right(values))
 
     def split_boolop(self, node: ast.BoolOp, mode: str) -> Thunk:
         # Holes are evaluated whatever came before them. That changes no verdict where all parts have to be true anyway;
         # elsewhere `f(x) is None or f(x)[0] == 1` would fail on what Python does not evaluate.
-        if node not in self.required and any(self.needs_program(value) for value in node.values[1:]):
+        if node not in self.required and any(self.scope.needs_program(value) for value in node.values[1:]):
             raise Unsplittable("a part that is evaluated only where another one says so")
         parts, stop = [self.split(value) for value in node.values], isinstance(node.op, ast.Or)
 
@@ -187,14 +194,15 @@ class Splitter:
 
     def split_compare(self, node: ast.Compare, mode: str) -> Thunk:
         operands = [node.left, *node.comparators]
-        if sum(self.needs_program(operand) for operand in operands) > 1:
+        if sum(self.scope.needs_program(operand) for operand in operands) > 1:
             raise Unsplittable("both sides need the program")
-        if any(self.needs_program(operand) for operand in operands[2:]):
+        if any(self.scope.needs_program(operand) for operand in operands[2:]):
             raise Unsplittable("a chain that stops before it comes to the program")
         if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops) and not any(
             isinstance(operand, ast.Constant) and operand.value in SINGLETONS for operand in operands
         ):
             raise Unsplittable("identity")
+        self.check_plain(*(right for op, right in zip(node.ops, operands[1:]) if isinstance(op, (ast.In, ast.NotIn))))
         thunks = [
             self.split(operand, "iter" if index and isinstance(node.ops[index - 1], (ast.In, ast.NotIn)) else "")
             for index, operand in enumerate(operands)
@@ -208,10 +216,14 @@ class Splitter:
         return thunk
 
     def split_subscript(self, node: ast.Subscript, mode: str) -> Thunk:
-        if self.needs_program(node) or isinstance(node.slice, ast.Slice):
+        if self.scope.needs_program(node):
             return self.hole(node, mode)  # an element is as good a claim as the whole, and shorter
         value, index = self.split(node.value), self.split(node.slice)
         return lambda values: value(values)[index(values)]
+
+    def split_slice(self, node: ast.Slice, mode: str) -> Thunk:
+        thunks = [self.split(part or ast.Constant(None)) for part in (node.lower, node.upper, node.step)]
+        return lambda values: slice(*[thunk(values) for thunk in thunks])
 
     def split_call(self, node: ast.Call, mode: str) -> Thunk:
         if any(isinstance(arg, ast.Starred) for arg in node.args) or any(keyword.arg is None for keyword in node.keywords):
@@ -230,15 +242,20 @@ class Splitter:
         returned.
         """
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            return not node.func.id[:1].isupper()  # a class makes objects with methods of their own
-        return not self.needs_program(node) or (isinstance(node, ast.Call) and self.scope.callee(node.func) is not None)
+            return not self.is_object(node)
+        return not self.scope.needs_program(node) or (isinstance(node, ast.Call) and self.scope.callee(node.func) is not None)
 
     def judged_call(self, callee: tuple[str, Callable], node: ast.Call) -> Thunk:
         name, function = callee
-        if name in ("isinstance", "type") and any(self.needs_program(arg) for arg in node.args[1:]):
+        if name in ("isinstance", "type") and any(self.scope.needs_program(arg) for arg in node.args[1:]):
             raise Unsplittable("a class of the program")
-        if any(isinstance(arg, ast.Name) and arg.id in self.scope.object_names for arg in node.args):
-            return self.hole(node)  # `len(stack)` of an object that the test made: its own methods are what is tested
+        if any(map(self.is_object, node.args)):
+            if name in DECIDING:
+                raise Unsplittable("an object of the program")
+            return self.claim(node)  # `str(stack)` of an object that the test made: its own methods are what is tested
+        self.check_apart(*node.args, *(keyword.value for keyword in node.keywords))
+        if any(keyword.arg == "key" and self.scope.needs_program(keyword.value) for keyword in node.keywords):
+            raise Unsplittable("a key that the program computes")
         mode = "len" if name == "len" else "iter" if name in ITERATING else "str" if name in TEXT else ""
         args = [self.split(arg, mode) for arg in node.args]
         keywords = {keyword.arg: self.split(keyword.value) for keyword in node.keywords}

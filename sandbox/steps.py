@@ -6,13 +6,18 @@ makes the test inline.
 """
 
 import ast
-from collections.abc import Sequence
+import builtins
 
+from sandbox.assigned import keep_constants, stored_names
 from sandbox.judging import Thunk
-from sandbox.scope import Scope
-from sandbox.splitting import Splitter, Unsplittable, root_name
+from sandbox.scope import Scope, names_in, root_name
+from sandbox.splitting import Splitter, Unsplittable
 
 PLAIN_STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.ClassDef, ast.FunctionDef, ast.Pass, ast.Delete)
+
+
+ASSUMED = {"math", "cmath", "sys"}
+DECISIONS = (ast.Compare, ast.BinOp, ast.BoolOp)
 
 
 class Steps:
@@ -43,14 +48,21 @@ class Steps:
         except Unsplittable as error:
             steps.reason = str(error)
             calls = "".join(f"\n{name}()" for name in tests)
-            steps.inline_source = ast.unparse(module) + calls
+            steps.inline_source = steps.missing_imports(module) + ast.unparse(module) + calls
         return steps
+
+    def missing_imports(self, module: ast.Module) -> str:
+        """Of modules that the judge takes to be there, imported by the test or not."""
+        bound = self.scope.program_names | {name.split(".")[0] for name in _imported(module)}
+        names = sorted((names_in(module) & ASSUMED) - bound)
+        return "".join(f"import {name}\n" for name in names)
 
     def add_body(self, body: list[ast.stmt], functions: dict[str, ast.FunctionDef], tests: list[str]) -> None:
         expanded = {name for name in functions if name in tests or _is_check_call(functions[name], body)}
         is_expanded = [isinstance(node, ast.FunctionDef) and node.name in expanded for node in body]
         inner = [child for node, is_inner in zip(body, is_expanded) if is_inner for child in node.body]
-        self.mark_constants([node for node, is_inner in zip(body, is_expanded) if not is_inner], self.scope, inner)
+        outside = [node for node, is_inner in zip(body, is_expanded) if not is_inner]
+        self.constants += keep_constants(outside, self.scope, inner)
         for node in body:
             if isinstance(node, ast.FunctionDef) and node.name in expanded:
                 if node.name in tests:
@@ -78,40 +90,11 @@ class Steps:
         body = [_Rename(names).visit(node) for node in function.body]
         outer, self.scope = self.scope, self.scope.copy()
         self.ops.append(("n", "", ""))
-        self.mark_constants(body, self.scope)
+        self.constants += keep_constants(body, self.scope)
         for node in body:
             self.add_statement(node)
         self.ops.append(("n", "", "end"))
         self.scope = outer
-
-    def mark_constants(self, body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt] = ()) -> None:
-        """Let the judge keep `expected = [1, 2]`: a name bound once to a closed value and never handed to the program, also
-        not by `inner`, the statements of the test's functions.
-        """
-        stores = [
-            child.id
-            for node in body
-            for child in ast.walk(node)
-            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)
-        ]
-        for name in stores:
-            if name in scope.constants:
-                scope.add_program_name(name)
-        for node in body:
-            target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
-            if not isinstance(target, ast.Name) or stores.count(target.id) != 1 or target.id in scope.program_names:
-                continue
-            splitter = Splitter(scope)
-            if splitter.needs_program(node.value) or _is_handed_over(target.id, [*body, *inner], scope):
-                continue
-            try:
-                scope.constants[target.id] = splitter.split(node.value)
-            except Unsplittable:
-                continue
-            self.constants.extend(splitter.constants)
-        for name in stores:
-            if name not in scope.constants:
-                scope.add_program_name(name)
 
     def add_statement(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Assert):
@@ -131,6 +114,11 @@ class Steps:
         ):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 self.scope.add_program_name(node.name)
+                self.scope.helper_names.add(node.name)
+            elif isinstance(getattr(node, "value", None), ast.Lambda):
+                self.scope.helper_names |= stored_names(node)
+            elif any(isinstance(child, DECISIONS) and self.scope.is_answered(child) for child in ast.walk(node)):
+                raise Unsplittable("what the program returns is computed with before it is checked")
             if isinstance(node, ast.Assign) and _makes_object(node):
                 self.scope.object_names.add(node.targets[0].id)
             self.ops.append(("x", ast.unparse(node), ""))
@@ -164,7 +152,7 @@ class Steps:
         ):
             raise Unsplittable("pytest.raises with more than one statement or with options")
         kinds = call.args[0].elts if isinstance(call.args[0], ast.Tuple) else [call.args[0]]
-        names = {kind.id if isinstance(kind, ast.Name) else "" for kind in kinds}
+        names = set(map(_class_name, kinds))
         index = self.num_values
         self.ops.append(("r", ast.unparse(node.body[0]), ""))
         self.checks.append(lambda values: isinstance(values[index], list) and not names.isdisjoint(values[index]))
@@ -200,27 +188,17 @@ def _is_check_call(function: ast.FunctionDef, body: list[ast.stmt]) -> bool:
     return has_assert and len(uses) == len(calls) == 1
 
 
-def _is_handed_over(name: str, body: list[ast.stmt], scope: Scope) -> bool:
-    """Whether the program may see or change this name: it is used in an assignment, or inside a call that the judge does
-    not make.
-    """
-    for node in body:
-        if not isinstance(node, (ast.Assert, ast.Assign)):
-            if any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(node)):
-                return True
-            continue
-        if isinstance(node, ast.Assign) and any(
-            isinstance(child, ast.Name) and child.id == name for child in ast.walk(node.value)
-        ):
-            return True
-        for call in ast.walk(node):
-            if (
-                isinstance(call, (ast.Call, ast.Subscript, ast.Attribute))
-                and not (isinstance(call, ast.Call) and scope.callee(call.func))
-                and any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(call))
-            ):
-                return True
-    return False
+def _imported(module: ast.Module) -> set[str]:
+    imports = [node for node in ast.walk(module) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return {alias.asname or alias.name for node in imports for alias in node.names}
+
+
+def _class_name(node: ast.expr) -> str:
+    """By which an exception's class is known: `OSError` for `IOError`, `JSONDecodeError` for `json.JSONDecodeError`."""
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    if not name[:1].isupper():
+        raise Unsplittable("an exception whose class has another name than it is called by")
+    return getattr(getattr(builtins, name, None), "__name__", name)
 
 
 def _makes_object(node: ast.Assign) -> bool:
@@ -243,7 +221,7 @@ def _is_direct(test: ast.expr, splitter: Splitter) -> bool:
     """Whether the assert compares one hole with a closed value by `==`, so that the size of a right answer is known."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
         return False
-    sides = [side for side in (test.left, test.comparators[0]) if splitter.needs_program(side)]
+    sides = [side for side in (test.left, test.comparators[0]) if splitter.scope.needs_program(side)]
     if len(sides) != 1 or not isinstance(sides[0], ast.Call):
         return False
     return splitter.scope.callee(sides[0].func) is None and not isinstance(sides[0].func, ast.Attribute)

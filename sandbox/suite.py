@@ -86,6 +86,7 @@ def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_name
     among them belongs to the program.
     Raises: ValueError naming the test and the reason where a test or the setup is not valid Python, or has nothing to check.
     """
+    reference_names = frozenset(reference_names)
     scope = Scope(program_names=set(reference_names))
     setup = _parse(setup_code, "the setup code")
     for node in setup.body:
@@ -94,6 +95,8 @@ def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_name
         else:
             for name in bound_names([node]):
                 scope.add_program_name(name)
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and name not in reference_names:
+                    scope.helper_names.add(name)
     tests = tuple(_compile(number, source, scope) for number, source in enumerate(test_list, start=1))
     is_script = STDOUT_OF not in scope.program_names and _run_scripts(tests)
     before = bool(setup.body) and all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in setup.body)

@@ -27,6 +27,7 @@ from sandbox.sweep import sweeper
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
 POLL_S = 0.25
 EXIT_GRACE_S = 0.1
+PROGRAM_OUTPUTS = 8  # what all tests of a program may send together, in outputs of one
 leave = os._exit  # a program may put another function in its place
 
 
@@ -47,15 +48,15 @@ class Child:
         self.fd = read_end
         self.clock = (~self.pid << 3) | 2  # the CPU clock of another process, by its id
         self.frames = FrameBuffer(job["max_output_bytes"])
+        self.last_cpu_s = 0.0
         self.ended = False
         self.status = 0
         self.sweep = worker.sweep
 
     def cpu_s(self) -> float:
-        try:
-            return time.clock_gettime(self.clock)
-        except OSError:
-            return 0.0
+        with contextlib.suppress(OSError):  # a child that was reaped has no clock any more
+            self.last_cpu_s = time.clock_gettime(self.clock)
+        return self.last_cpu_s
 
     def wait_for_exit(self) -> None:
         """After the end of its stream: let it die its own death, for a moment, so that the cause can be told."""
@@ -102,6 +103,7 @@ class Worker:
                 resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_limit_s"], job["cpu_limit_s"] + 1))
             if self.filter is not None:
                 self.filter.install(os.getpid())
+            gc.enable()  # what is frozen stays shared; a program's own cycles would fill its memory
             runner = Runner(write_end, job["nonce_fd"], job["max_output_bytes"])
             suite = job.pop("suite")
             if suite["is_script"]:
@@ -144,7 +146,7 @@ class Worker:
         """Outcome, times and frame of every test. Forks again for the rest after a test that took the child with it."""
         job["suite"] = json.loads(job["suite"])
         num_tests, results, bodies = len(job["suite"]["tests"]), [], []
-        self.program_cpu_s, self.program_start = 0.0, time.monotonic()
+        self.program_cpu_s, self.program_bytes, self.program_start = 0.0, 0, time.monotonic()
         while len(results) < num_tests:
             before = len(results)
             fatal = self.run_child(job, results, bodies)
@@ -177,6 +179,10 @@ class Worker:
                         bodies.append(frame)
                         return frame[:1] == ERROR
                     if len(results) < num_tests:
+                        self.program_bytes += len(frame)
+                        if self.program_bytes > PROGRAM_OUTPUTS * job["max_output_bytes"]:
+                            results.append(["output", "too much output of all tests together", 0.0, 0.0, 0])
+                            return True
                         results.append(["frame", "", cpu - cpu_mark, wall - wall_mark, len(frame)])
                         bodies.append(frame)
                         cpu_mark, wall_mark = cpu, wall

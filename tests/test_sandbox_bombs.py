@@ -4,6 +4,7 @@ import pytest
 from attacking import grade
 
 from sandbox.pool import Limits, SandboxPool
+from sandbox.suite import compile_suite
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +198,18 @@ def sq(x): return [[0] * 10**6] * 10**6
 @pytest.mark.parametrize("name", BOMBS)
 def test_bomb_is_contained(pool, name):
     grade(pool, BOMBS[name])
+
+
+def test_a_program_that_sends_too_much_in_all_its_tests_is_no_fault_of_ours(pool):
+    suite = compile_suite([f"assert f({n}) == {n}" for n in range(60)])
+    verdict = pool.submit("def f(x): return 'y' * 4000000", suite).result(60)
+    assert verdict.status in ("failed", "output")
+    assert not verdict.all_passed
+
+
+def test_the_time_of_a_child_that_left_by_itself_counts(pool):
+    """Here of 3 CPU seconds: without it the wall limit alone would end this, after many more."""
+    suite = compile_suite([f"assert f({n}) == {n}" for n in range(40)])
+    code = "import os, time\ndef f(x):\n    while time.process_time() < 0.4: pass\n    os._exit(0)"
+    verdict = pool.submit(code, suite).result(60)
+    assert sum(test.status == "exited" for test in verdict.tests if "not run" not in test.error) <= 9

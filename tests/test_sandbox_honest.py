@@ -13,6 +13,58 @@ def pool():
 
 
 PROGRAMS = {
+    "cycles_of_its_own": (
+        """
+def f(n):
+    for _ in range(n):
+        a = [0] * 10000
+        a.append(a)
+    return n
+""",
+        ["assert f(20000) == 20000"],
+    ),
+    "exceptions_by_other_names": (
+        """
+import json, sys
+def read(text): return json.loads(text)
+def load(path): raise OSError(path)
+def leave(): sys.exit(3)
+""",
+        [
+            "import json, pytest\ndef test_f():\n    with pytest.raises(json.JSONDecodeError):\n        read('{')",
+            "import pytest\ndef test_f():\n    with pytest.raises(IOError):\n        load('x')",
+            "import pytest\ndef test_f():\n    with pytest.raises(SystemExit):\n        leave()",
+        ],
+    ),
+    "objects_with_methods": (
+        """
+class Stack:
+    def __init__(self, items=()): self.items = list(items)
+    def push(self, item): self.items.append(item)
+    def __contains__(self, item): return item in self.items
+    def __len__(self): return len(self.items)
+    def __bool__(self): return bool(self.items)
+    def __mul__(self, other): return 6 * other
+""",
+        [
+            "s = Stack()\ns.push(1)\nassert 1 in s",
+            "assert len(Stack([1, 2])) == 2",
+            "s = Stack()\nassert not s",
+            "s = Stack()\nassert s * 7 == 42",
+        ],
+    ),
+    "a_key_of_the_program": (
+        "def f(s): return {c: s.count(c) for c in s}\ndef last(s): return s[-1]",
+        ["r = f('aab')\nassert max(r, key=r.get) == 'a'", "assert sorted(['ab', 'ba'], key=last) == ['ba', 'ab']"],
+    ),
+    "approx_of_another_sequence": (
+        "def f(): return (0.1 + 0.2, 1.0)",
+        ["import pytest\ndef test_f():\n    assert f() == pytest.approx([0.3, 1.0])"],
+    ),
+    "math_that_the_test_did_not_import": (
+        "def f(x): return x",
+        ["r = 3\nassert abs(f(math.pi * r) - math.pi * r) < 1e-9"],
+    ),
     "main_guard_thread": (
         """
 import threading

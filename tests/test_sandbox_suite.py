@@ -265,3 +265,57 @@ def test_a_class_is_a_value():
         assert compiled.judge(to_json([Encoder(100).encode(other)]).encode(), NONCE)[0] == "failed", other
     assert compiled.judge(b'[{"T":"Decoder"}]', NONCE) == ("output", "not a value: an unknown class")
     assert compiled.judge(b'[{"T":["list"]}]', NONCE)[0] == "output"
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "def near(a, b):\n    return abs(a - b) < 1e-9\ndef test_f():\n    assert near(f(3), 9)",
+        "near = lambda a: a == 9\nassert near(f(3))",
+        "import numpy as np\nassert (f(3) == np.array([1, 2])).all()",
+        "assert all(map(lambda v: v == 9, f(3)))",
+        "assert (lambda r: r == 9)(f(3))",
+        "assert not set(f(3)).symmetric_difference({1})",
+        "assert [f(3)].count(9) == 1",
+        "assert {9: True}[f(3)]",
+        "assert ['no', 'yes'][f(3) == 9] == 'yes'",
+        "import math\nr = Area(3)\nassert math.isclose(r, 9.0)",
+        "d = abs(f(3) - 9)\nassert d < 1e-6",
+        "ok = f(3) == 9\nassert ok",
+    ],
+)
+def test_a_verdict_on_what_the_program_returns_is_not_asked_of_its_process(test):
+    """It would be a claim like any other: `True`."""
+    assert compile_suite([test]).num_inline == 1
+
+
+def test_a_helper_of_the_setup_decides_nothing_unnoticed():
+    setup = "def near(a, b):\n    return abs(a - b) < 1e-9"
+    assert compile_suite(["assert near(f(3), 9)"], setup).num_inline == 1
+    assert compile_suite(["assert near(f(3), 9)"], setup, ["near"]).num_inline == 0  # the program's, by the reference
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "data = [1, 2]\nexpected = sum(data) / 2\nassert abs(mean(data) - expected) < 1e-9",
+        "r = 3\nassert abs(area(r) - 3.14 * r ** 2) < 1e-6",
+        "expected = 1.0\nexpected = 2.0\nassert abs(f(1) - expected) < 1e-6",
+        "def test_f():\n    expected = 5.0\n    from math import isclose\n    assert isclose(f(1), expected)",
+    ],
+)
+def test_an_expected_value_that_the_program_can_see_makes_a_test_inline(test):
+    assert compile_suite([test]).num_inline == 1
+
+
+def test_an_expected_list_is_kept_though_its_elements_are_taken():
+    test = "def test_f():\n    expected = [1.0, 2.0, 3.0]\n    r = f(1)\n    assert abs(r[0] - expected[0]) < 1e-6"
+    test += "\n    assert r[1:] == expected[1:]"
+    assert holes(test) == ["r[0]", "r[1:]"]
+    assert judged(test, 1.0, [2.0, 3.0]) == "passed"
+    assert judged(test, 1.1, [2.0, 3.0]) == "failed"
+
+
+def test_what_two_calls_return_may_be_put_together():
+    assert judged("assert f(1) + f(2) == 3", 1, 2) == "passed"
+    assert compile_suite(["assert f(2, 3) == f(3, 2)", "x = f(1)\nassert x + f(2) == 3"]).num_inline == 1
