@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data.names import names_bound_in
 from data.problem import Problem
 
 
@@ -18,7 +19,7 @@ class Overlap:
 
 
 def overlaps(problems: Sequence[Problem], others: Sequence[Problem], n: int = 8, threshold: float = 0.5) -> list[Overlap]:
-    """The first other that each problem is like: same text, same reference up to white space and names, or at least
+    """The first other that each problem is like: same text, same reference (`shape`), or at least
     `threshold` of the `n`-grams of words of its text in the other's.
     """
     by_text = {words(other.text): other for other in reversed(others)}
@@ -61,21 +62,32 @@ def grams(text: str, n: int) -> set[tuple[str, ...]]:
 
 
 def shape(code: str) -> str:
-    """The program without layout, comments, docstrings and names; empty where there is none, or none that parses."""
+    """The program without layout, comments, docstrings and the names that it binds itself; empty where there is none, or none
+    that parses. Other names stay: `min(x)` is not `max(x)`.
+    """
     if not code.strip():
         return ""
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError):
         return ""
+    parameters = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    own = names_bound_in(tree) | {node.asname for node in ast.walk(tree) if isinstance(node, ast.alias) and node.asname}
     names: dict[str, str] = {}
+
+    def renamed(name: str, among: set[str]) -> str:
+        return names.setdefault(name, f"<{len(names)}>") if name in among else name
+
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             node.body = body[1:] or [ast.Pass()]
-        for field in ("name", "id", "arg"):
+        if isinstance(node, (ast.Global, ast.Nonlocal)):
+            node.names = [renamed(name, own) for name in node.names]
+        among = parameters if isinstance(node, ast.keyword) else own  # `sorted(x, key=f)` has its own `key`
+        for field in ("asname",) if isinstance(node, ast.alias) else ("name", "id", "arg", "rest"):
             if isinstance(getattr(node, field, None), str):
-                setattr(node, field, names.setdefault(getattr(node, field), f"n{len(names)}"))
+                setattr(node, field, renamed(getattr(node, field), among))
     return ast.dump(tree)
 
 

@@ -69,7 +69,7 @@ class Runner:
     def load(self, code: str, setup: str, setup_first: bool) -> bool:
         """Execute the program. An exception ends everything: all tests have its status."""
         try:
-            reseed(code)
+            reseed(setup + code)
             if setup_first:
                 exec(compile(setup, "<setup>", "exec"), self.namespace)
             exec(compile(code, "<program>", "exec", dont_inherit=True), self.namespace)
@@ -84,7 +84,7 @@ class Runner:
     def load_script(self, code: str, setup: str) -> bool:
         """Compile the program, which runs when a test calls `stdout_of`. An exception ends everything, as in `load`."""
         try:
-            reseed(code)
+            reseed(setup + code)
             setup_code, program = compile(setup, "<setup>", "exec"), compile(code, "<program>", "exec", dont_inherit=True)
         except BaseException as error:  # noqa: BLE001 - source may break the compiler in many ways
             self.report(error)

@@ -142,10 +142,11 @@ def _compile(number: int, source: str, scope: Scope) -> Test:
 
 
 def _item_limit(steps: Steps) -> int:
-    """How many items a right answer can have: four times the expected ones and 64 where values are compared as they are."""
+    """How many items a right answer can have: four times the expected ones, and 64 where values are compared as they are."""
+    expected = sum(map(size_of, steps.constants))
     if not steps.is_direct:
-        return MAX_ITEMS
-    return 4 * sum(map(size_of, steps.constants)) + 64 * max(1, steps.num_values)
+        return MAX_ITEMS + 4 * expected
+    return 4 * expected + 64 * max(1, steps.num_values)
 
 
 def _byte_limit(steps: Steps) -> int:

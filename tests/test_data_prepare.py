@@ -155,6 +155,32 @@ def test_overlap_by_text_reference_and_wording():
     assert shape("def f(:") == shape("") == ""
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("def f(x):\n    return min(x)", "def g(y):\n    return min(y)", True),
+        ("def f(x):\n    return min(x)", "def f(x):\n    return max(x)", False),
+        ("import math\nx = math.sqrt(2)", "import cmath\nx = cmath.sqrt(2)", False),
+        ("import math as m\nx = m.pi", "import math as n\ny = n.pi", True),
+        ("from math import sin\nx = sin(1)", "from math import cos\nx = cos(1)", False),
+        ("def f(x):\n    return sorted(x, key=len)", "def f(x):\n    return sorted(x, default=len)", False),
+        ("def f(a):\n    return f(a=a)", "def g(b):\n    return g(b=b)", True),
+        ("key = 1\nsorted([], key=len)", "k = 1\nsorted([], key=len)", True),
+        ("n = 0\ndef f():\n    global n\n    n += 1", "m = 0\ndef f():\n    global m\n    m += 1", True),
+        ("sum = 0\nfor x in y:\n    sum += x", "all = 0\nfor z in y:\n    all += z", True),
+        ("try:\n    f()\nexcept OSError as e:\n    print(e)", "try:\n    f()\nexcept OSError as o:\n    print(o)", True),
+        ("try:\n    f()\nexcept OSError as e:\n    print(e)", "try:\n    f()\nexcept KeyError as e:\n    print(e)", False),
+        (
+            "def f(x):\n    match x:\n        case {'a': p, **q}: return p, q",
+            "def f(y):\n    match y:\n        case {'a': r, **s}: return r, s",
+            True,
+        ),
+    ],
+)
+def test_the_shape_of_a_program_is_without_the_names_that_it_binds(one, other, is_same):
+    assert (shape(one) == shape(other)) is is_same
+
+
 def test_duplicates_are_of_text_and_reference():
     made = [problem("Add.", "x = 1", "a"), problem("add", "y = 1", "b"), problem("Add.", "x = 2", "c")]
     assert [(one.problem, one.other) for one in duplicates(made)] == [("b", "a")]

@@ -13,6 +13,8 @@ from data.readers.row import Unusable
 from data.readers.sources import convert
 from data.readers.testing import check_tests
 from sandbox.pool import SandboxPool
+from sandbox.routing import LEAN_GROUP, group_of
+from sandbox.spawn import Group
 from sandbox.suite import compile_suite, defined_names
 
 CHECK = """METADATA = {'a': 1}
@@ -181,7 +183,7 @@ def test_contests_that_call_functions():
         "solutions": json.dumps(["print 'Python 2'", "class Solution:\n    def add(self, a, b):\n        return a + b"]),
     }
     problem = convert("apps", method, {})
-    assert problem.test_list == ("assert Solution().add(1, 2) in ([3], 3)",)
+    assert problem.test_list == ("assert Solution().add(1, 2) in ([3], (3,), 3)",)
     assert problem.text == "Add.\n\nBegin with this:\n\nclass Solution:\n    def add(self, a, b):"
     assert problem.code.startswith("class Solution")
     cases = [{"input": '[1, 2]\n"x"', "output": "true", "testtype": "functional"}]
@@ -239,6 +241,123 @@ def test_references_of_contests_pass_and_others_do_not():
         for one, codes, expected in zip((problem, called), programs, ([True, False], [True, True, False])):
             suite = compile_suite(one.test_list, one.test_setup_code, defined_names(one.code))
             assert [verdict.all_passed for verdict in pool.grade([(code, suite) for code in codes])] == expected
+
+
+def functional(outputs, name="best", starter="class Solution:\n    def best(self, nums: List[int]) -> List[int]:\n        "):
+    cases = [{"input": "[1, 2]", "output": json.dumps(output), "testtype": "functional"} for output in outputs]
+    return {
+        "question_id": "q",
+        "question_content": "Find.",
+        "starter_code": starter,
+        "metadata": json.dumps({"func_name": name}),
+        "public_test_cases": json.dumps(cases),
+    }
+
+
+def test_programs_of_contests_have_the_imports_of_their_graders():
+    called = convert("livecodebench", functional([2]), {})
+    scripts = convert("apps", {**STDIN, "input_output": json.dumps({"inputs": ["2 1\n"], "outputs": ["1 2"]})}, {})
+    codes = [
+        (called, "class Solution:\n    def best(self, nums: List[int]) -> Optional[int]:\n        return max(nums)"),
+        (
+            called,
+            "class Solution:\n    @cache\n    def add(self): pass\n    def best(self, nums): return nlargest(1, nums)[0]",
+        ),
+        (
+            called,
+            "class Solution:\n    def best(self, nums): return pow(2, 1, 5) + len(collections.deque()) + datetime.MINYEAR - 1",
+        ),
+        (scripts, "a: List[int] = sorted(map(int, stdin.readline().split()))\nprint(*accumulate(a, lambda x, y: y))"),
+        (scripts, "h = list(map(int, input().split()))\nheapify(h)\nprint(heappop(h), math.floor(h[0]))"),
+    ]
+    with SandboxPool(2) as pool:
+        suites = [(code, compile_suite(one.test_list, one.test_setup_code, defined_names(one.code))) for one, code in codes]
+        assert all(group_of(code, suite.source, Group(False, ("numpy",))) == LEAN_GROUP for code, suite in suites)
+        assert [verdict.status for verdict in pool.grade(suites)] == ["passed"] * len(codes)
+    assert "import" not in called.text + scripts.text
+
+
+def test_a_tuple_is_as_good_as_a_list_for_a_contest_and_nothing_else_is():
+    listed = convert("livecodebench", functional([["1", "2"]]), {})
+    assert listed.test_list == ("assert Solution().best([1, 2]) in (['1', '2'], ('1', '2'))",)
+    nested = convert("livecodebench", functional([[[1], []]]), {})
+    assert nested.test_list == ("assert Solution().best([1, 2]) in ([[1], []], ([1], []))",)
+    assert convert("livecodebench", functional([[]]), {}).test_list == ("assert Solution().best([1, 2]) in ([], ())",)
+    right = ["list(map(str, nums))", "tuple(map(str, nums))"]
+    wrong = [
+        "'12'",
+        "{'1': 1, '2': 2}",
+        "dict.fromkeys('12').keys()",
+        "iter('12')",
+        "map(str, nums)",
+        "['1', '2', '3']",
+        "None",
+    ]
+    method = "class Solution:\n    def best(self, nums: List[int]):\n        return {}"
+    suite = compile_suite(listed.test_list, listed.test_setup_code)
+    assert suite.num_inline == 0
+    with SandboxPool(2) as pool:
+        verdicts = pool.grade([(method.format(value), suite) for value in right + wrong])
+    assert [verdict.all_passed for verdict in verdicts] == [True] * len(right) + [False] * len(wrong)
+
+
+KODCODE_OF_A_MODULE = [
+    ("import solution\n\ndef test_a():\n    assert solution.f(1) == 2\n    assert solution.f(2) == 3\n", 2),
+    ("import solution as s, math\n\ndef test_a():\n    assert s.f(math.floor(1.5)) == 2\n", 1),
+    ("from . import solution\n\nclass TestA:\n    def test_a(self):\n        assert solution.f(1) == 2\n", 1),
+    ("from solution import f as g\n\ndef test_a():\n    assert g(1) == 2\n", 1),
+    (
+        "import pytest\nfrom .solution import f as g\n\n"
+        "@pytest.mark.parametrize('x', [1, 2])\ndef test_a(x):\n    assert g(x) > x\n",
+        2,
+    ),
+    ("import pytest, solution\n\ndef test_a():\n    with pytest.raises(TypeError):\n        solution.f('a')\n", 1),
+    ("import solution\nfrom solution import f\n\ndef test_a():\n    assert solution.f(1) == f(1) == 2\n", 1),
+    ("def test_a():\n    from solution import f as g\n    assert g(1) == 2\n", 1),
+]
+
+
+@pytest.mark.parametrize(("test", "num_tests"), KODCODE_OF_A_MODULE)
+def test_kodcode_tests_that_name_the_solution_s_module(test, num_tests):
+    problem = convert("kodcode", {**KODCODE, "test": test}, {})
+    suite = compile_suite(problem.test_list, problem.test_setup_code, defined_names(problem.code))
+    assert suite.num_tests == num_tests
+    with SandboxPool(1) as pool:
+        verdicts = pool.grade([(problem.code, suite), ("def f(x):\n    return str(x)", suite)])
+    assert [verdict.all_passed for verdict in verdicts] == [True, False]
+
+
+def test_kodcode_tests_with_the_solution_s_names_are_split():
+    problem = convert("kodcode", {**KODCODE, "test": KODCODE_OF_A_MODULE[0][0]}, {})
+    assert problem.test_list == ("assert f(1) == 2", "assert f(2) == 3")
+    problem = convert("kodcode", {**KODCODE, "test": KODCODE_OF_A_MODULE[1][0]}, {})
+    assert (problem.test_list, problem.test_setup_code) == (("assert f(math.floor(1.5)) == 2",), "import math")
+
+
+@pytest.mark.parametrize(
+    ("test", "reason"),
+    [
+        ("import solution\ndef test_a():\n    f = 1\n    assert solution.f(f) == 2", "bind f themselves"),
+        ("from solution import f as g\ndef test_a():\n    f = g(1)\n    assert f == 2", "bind f themselves"),
+        ("from solution import f as g\ndef test_a():\n    for g in [1]:\n        assert g", "bind g themselves"),
+        ("from solution import f as g\nfrom math import sin as g\ndef test_a():\n    assert g(1)", "bind g themselves"),
+        ("from solution import f as g, h as g\ndef test_a():\n    assert g(1)", "two things from the solution as g"),
+        ("import solution\ndef f(x): return 2\ndef test_a():\n    assert solution.f(1) == f(1)", "bind f themselves"),
+        ("import solution\ndef test_a():\n    assert getattr(solution, 'f')(1) == 2", "otherwise than by reading its names"),
+        ("import solution\ndef test_a():\n    solution.x = 1\n    assert solution.f(1)", "otherwise than by reading"),
+        (
+            "import solution\ndef test_a():\n    with patch('solution.f'):\n        assert solution.f(1)",
+            "name 'solution.f' in a",
+        ),
+        ("import solution\ndef test_a():\n    assert solution.count == 1", "solution.count, which changes"),
+        ("import solution\ndef test_a():\n    assert solution.__dict__", "solution.__dict__, which changes or belongs"),
+        ("from solution import sum as s\ndef test_a():\n    assert s([1])", "solution.sum, which is Python's own"),
+    ],
+)
+def test_kodcode_rows_whose_names_can_not_be_written_out_are_refused(test, reason):
+    code = "count = 0\ndef f(x):\n    global count\n    count += 1\n    return x + 1"
+    with pytest.raises(Unusable, match=reason):
+        convert("kodcode", {**KODCODE, "solution": code, "test": test}, {})
 
 
 def test_evalplus_hides_the_long_test():

@@ -1,7 +1,8 @@
 """APPS and LiveCodeBench rows: programs that read standard input, or functions that are called.
 
 A row on standard input gets tests `assert stdout_of("1 2\\n") == "3"`, whose outputs are compared without white space at the
-ends of lines; `approx_output` where an output holds decimals. Tests that contests keep to themselves are hidden.
+ends of lines; `approx_output` where an output holds decimals. Tests that contests keep to themselves are hidden. Programs get
+the imports that both benchmarks' own graders put before them, but for numpy.
 """
 
 import ast
@@ -17,6 +18,17 @@ from data.readers.row import Row, Unusable
 from sandbox.approx import is_decimal
 from sandbox.script import trimmed
 
+STARRED = """
+    string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json
+    """.split()
+# Starter code names `List` and imports nothing. The order is the graders': builtins win over `math.pow`, and `datetime` is the
+# module. Imports alone, which run before the program, and only what the sandbox's leanest worker holds.
+IMPORTS = "\n".join(
+    [
+        *(f"from {name} import *" for name in [*STARRED, "builtins", "typing"]),
+        f"import {', '.join([*STARRED, 'fractions', 'time'])}",
+    ]
+)
 STDIN_NOTE = "Write a whole program that reads standard input and prints its answer."
 
 
@@ -38,6 +50,7 @@ def read_contest(row: Row) -> Problem:
         text="\n\n".join(parts),
         code=code,
         test_list=tuple(tests),
+        test_setup_code=IMPORTS,
         num_hidden=len(tests) - max(num_shown, 1),
     )
 
@@ -130,8 +143,10 @@ def _lines(value: Any) -> str:
 
 
 def _call_test(function: str, arguments: list, *expected: Any) -> str:
+    """A call and what counts as right; a list may be a tuple too, on the outermost level, as for the graders."""
     call = f"{function}({', '.join(map(repr, arguments))})"
-    return f"assert {call} == {expected[0]!r}" if len(expected) == 1 else f"assert {call} in {expected!r}"
+    right = [form for value in expected for form in ((value, tuple(value)) if isinstance(value, list) else (value,))]
+    return f"assert {call} == {right[0]!r}" if len(right) == 1 else f"assert {call} in {tuple(right)!r}"
 
 
 def _json(row: Row, name: str) -> Any:

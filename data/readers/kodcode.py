@@ -4,6 +4,7 @@ import ast
 
 from data.problem import Problem
 from data.readers.row import Row, Unusable
+from data.readers.solution_module import without_solution_module
 from data.readers.testing import is_idle, is_import, lone_asserts, parse, source_of, uses
 from sandbox.suite import defined_names
 
@@ -22,7 +23,8 @@ BUILT_IN_FIXTURES = {
 
 
 def read_kodcode(row: Row) -> Problem:
-    test_code, code = row.text("test", "test_code"), row.text("solution", "response", default="")
+    code = row.text("solution", "response", default="")
+    test_code = without_solution_module(row.text("test", "test_code"), code)
     tests, setup = pytest_tests(test_code)
     _refuse_tests_of_themselves(test_code, code)
     return Problem(
