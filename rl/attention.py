@@ -62,7 +62,7 @@ class _Probe:
         model.eval()
         try:
             model(
-                torch.zeros_like(positions),
+                input_ids=torch.zeros_like(positions),
                 position_ids=positions,
                 past_key_values=self._cache,
                 use_cache=True,

@@ -148,6 +148,15 @@ def test_running_out_of_memory_says_nothing_about_a_models_attention(monkeypatch
     assert has_plain_attention(model)
 
 
+def test_a_model_is_called_by_keywords_when_it_is_looked_at_too():
+    """As everywhere else: hooks on the model, the bench's among them, read `input_ids` there."""
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**{**SMALL, "vocab_size": 302}), attn_implementation="sdpa")
+    calls = []
+    model.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args, "input_ids" in kwargs)), with_kwargs=True)
+    assert has_plain_attention(model)
+    assert calls == [((), True)]
+
+
 def test_attention_that_the_user_chose_is_not_replaced():
     model = small_model("llama")
     model.set_attn_implementation("eager")
