@@ -119,15 +119,13 @@ class CocosConfig(RolloutFlags, TrainFlags):
             raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
         if self.return_form == "sum" and self.gamma != DEFAULT_GAMMA:
             raise ConfigError(f"--gamma is {self.gamma}: it acts with --return_form accumulated only; drop one of the two")
-        corrections_alone = self.num_turns == 2 and self.first_attempts == 1 and self.baseline in GROUP_BASELINES
+        corrections_alone = self.num_turns == 2 and not self.trains_first_attempts
         if self.return_form == "sum" and (self.num_turns == 1 or corrections_alone):
             raise ConfigError(
                 f"--return_form is sum with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}: where one "
                 "turn alone has a gradient both forms score it by its own reward; raise --first_attempts, or drop it"
             )
-        if self.first_turn_return == "own" and (
-            self.num_turns == 1 or (self.first_attempts == 1 and self.baseline in GROUP_BASELINES)
-        ):
+        if self.first_turn_return == "own" and (self.num_turns == 1 or not self.trains_first_attempts):
             raise ConfigError(
                 f"--first_turn_return is own with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}: it "
                 "is about first attempts with a gradient and corrections; raise --first_attempts or --num_turns, or drop it"
@@ -163,7 +161,7 @@ class CocosConfig(RolloutFlags, TrainFlags):
                 f"--kl_target is {self.kl_target} and --first_turn_kl_coef {self.first_turn_kl_coef}: it steers one "
                 "coefficient for all turns; drop one of the two"
             )
-        if self.kl_in == "reward" and self.first_attempts == 1 and self.baseline in GROUP_BASELINES:
+        if self.kl_in == "reward" and not self.trains_first_attempts:
             raise ConfigError(
                 f"--first_turn_kl_coef is {self.first_turn_kl_coef} and --first_attempts 1: first attempts without a group "
                 "have no gradient that it could act on; raise --first_attempts, or add --kl_in loss"
@@ -235,6 +233,11 @@ class CocosConfig(RolloutFlags, TrainFlags):
             return [0.0] * self.num_turns
         first = kl_coef if self.first_turn_kl_coef is None else self.first_turn_kl_coef
         return [first] + [kl_coef] * (self.num_turns - 1)
+
+    @property
+    def trains_first_attempts(self) -> bool:
+        """Whether first attempts have a gradient of their reward: not where each is alone in its group."""
+        return self.first_attempts > 1 or self.baseline not in GROUP_BASELINES
 
     @property
     def branching(self) -> tuple[int, ...]:

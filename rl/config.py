@@ -10,7 +10,6 @@ from typing import Literal
 
 from data.feedback import Feedback
 from rl.sampling.sampler import SamplerName
-from sandbox.pool import Limits
 
 PromptFormat = Literal["markers", "chat"]
 History = Literal["full", "last"]
@@ -121,13 +120,6 @@ class RolloutFlags:
                 f"--system_prompt is {self.system_prompt!r} and --prompt_format {self.prompt_format}: only chat has a system "
                 "message; add --prompt_format chat or drop --system_prompt"
             )
-
-    @property
-    def sandbox_limits(self) -> Limits:
-        """What a program may use."""
-        return Limits(
-            test_timeout_s=self.test_timeout_s, program_timeout_s=self.program_timeout_s, memory_mb=self.sandbox_memory_mb
-        )
 
 
 @dataclass(kw_only=True)

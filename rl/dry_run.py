@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from transformers.utils.logging import set_verbosity_error
 
-from rl.advantages import GROUP_BASELINES
 from rl.cocos_config import CocosConfig
 from rl.memory import STAGES, Load, memory_bytes, model_shape
 from rl.pretrained import context_tokens
@@ -35,7 +34,7 @@ def cocos_report(
         attempts.append(attempts[-1] * branches)
     turns = " -> ".join(f"{n} of turn {turn}" for turn, n in enumerate(attempts[1:], 1))
     sampled = sum(attempts[1:])
-    corrections_alone = config.num_turns > 1 and config.first_attempts == 1 and config.baseline in GROUP_BASELINES
+    corrections_alone = config.num_turns > 1 and not config.trains_first_attempts
     trained_tokens = max(row_tokens[1:] if corrections_alone else row_tokens)
     lines = {
         "data": f"{len(prompt_lengths)} problems, prompts of turn 1 {_spread(prompt_lengths)} tokens",

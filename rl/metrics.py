@@ -144,11 +144,8 @@ def _say_what_changed(path: Path, config: dict[str, Any]) -> None:
         return
     held = json.loads(path.read_text())
     for name, value in config.items():
-        if (
-            name in held
-            and held[name] != value
-            and name not in ("resume_from_checkpoint", "output_dir", "local_rank", "dry_run")
-        ):
+        is_of_the_run = name not in ("resume_from_checkpoint", "output_dir", "local_rank")
+        if is_of_the_run and name in held and held[name] != value:
             logger.warning("%s goes on with %s %s; it was %s before", path.parent, name, value, held[name])
 
 

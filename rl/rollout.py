@@ -24,7 +24,7 @@ from rl.sampling.packed_linears import packed_linears
 from rl.sampling.prompt_memory import PromptMemory
 from rl.sampling.sampler import Sampler, choose_sampler
 from rl.trajectory import Attempt, Rollout
-from sandbox.pool import SandboxPool
+from sandbox.pool import Limits, SandboxPool
 from sandbox.suite import Suite, compile_suite, defined_names
 from sandbox.verdict import Verdict
 
@@ -195,14 +195,20 @@ def build_collector(
         sum(suite.num_tests for suite in suites.values()),
         sum(suite.num_inline for suite in suites.values()),
     )
-    pool = SandboxPool(
-        config.sandbox_workers, config.sandbox_limits, config.allow_unsafe_sandbox, tuple(config.sandbox_modules)
-    )
+    pool = start_sandbox(config)
     sampler = choose_sampler(config.sampler, model_config, device)
     if config.prompt_lookup_num_tokens and sampler is not sample_batch:
         logger.warning("--prompt_lookup_num_tokens is %d: the paged sampler drafts nothing", config.prompt_lookup_num_tokens)
     limit, max_draft = PassLimit(max_rows), config.prompt_lookup_num_tokens
     return Collector(encoder, sampler, pool, suites, config.max_new_tokens, room, limit, max_draft)
+
+
+def start_sandbox(config: RolloutFlags) -> SandboxPool:
+    """The workers that the flags ask for. Raises: SandboxUnavailable."""
+    limits = Limits(
+        test_timeout_s=config.test_timeout_s, program_timeout_s=config.program_timeout_s, memory_mb=config.sandbox_memory_mb
+    )
+    return SandboxPool(config.sandbox_workers, limits, config.allow_unsafe_sandbox, tuple(config.sandbox_modules))
 
 
 def find_inexact_text(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]) -> list[str]:

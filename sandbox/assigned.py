@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Sequence
 
-from sandbox.scope import Scope, names_in
+from sandbox.scope import Scope, names_in, stored_names
 from sandbox.splitting import Splitter, Unsplittable
 
 
@@ -63,12 +63,10 @@ def _is_handed_over(name: str, body: list[ast.stmt], scope: Scope) -> bool:
     """
     for node in body:
         if not isinstance(node, (ast.Assert, ast.Assign)):
-            if any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(node)):
+            if name in names_in(node):
                 return True
             continue
-        if isinstance(node, ast.Assign) and any(
-            isinstance(child, ast.Name) and child.id == name for child in ast.walk(node.value)
-        ):
+        if isinstance(node, ast.Assign) and name in names_in(node.value):
             return True
         for call in ast.walk(node):
             if _is_element(call, name):
@@ -76,7 +74,7 @@ def _is_handed_over(name: str, body: list[ast.stmt], scope: Scope) -> bool:
             if (
                 isinstance(call, (ast.Call, ast.Subscript, ast.Attribute))
                 and not (isinstance(call, ast.Call) and scope.callee(call.func))
-                and any(isinstance(child, ast.Name) and child.id == name for child in ast.walk(call))
+                and name in names_in(call)
             ):
                 return True
     return False
@@ -87,7 +85,3 @@ def _is_element(node: ast.AST, name: str) -> bool:
     if not isinstance(node, ast.Subscript) or not isinstance(node.ctx, ast.Load) or name in names_in(node.slice):
         return False
     return isinstance(node.value, ast.Name) or _is_element(node.value, name)
-
-
-def stored_names(node: ast.AST) -> set[str]:
-    return {child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)}

@@ -14,8 +14,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from sandbox.approx import Approx, ApproxOutput
-from sandbox.decoding import Iterated, Length, Opaque, TooLarge, guard_hashing
-from sandbox.operators import MAX_BITS, MAX_EXPONENT, MAX_ITEMS, Refused, bounded
+from sandbox.decoding import MAX_DECIMAL_EXPONENT, Iterated, Length, Opaque, TooLarge, guard_hashing
+from sandbox.operators import MAX_BITS, MAX_ITEMS, Refused, bounded
 
 Thunk = Callable[[list], object]
 
@@ -80,14 +80,14 @@ def _sum(values: object, start: object = 0) -> object:
 
 
 def _round(value: object, digits: int | None = None) -> object:
-    if digits is not None and abs(digits) > MAX_EXPONENT:
+    if digits is not None and abs(digits) > MAX_DECIMAL_EXPONENT:
         raise Refused
     return round(value, digits)
 
 
 def _decimal(value: object = 0) -> Decimal:
     made = Decimal(value)
-    if made.is_finite() and abs(made.adjusted()) > MAX_EXPONENT:
+    if made.is_finite() and abs(made.adjusted()) > MAX_DECIMAL_EXPONENT:
         raise Refused  # a number of so many digits where it becomes an int
     return made
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
+from sandbox.decoding import MAX_DECIMAL_EXPONENT
+
 MAX_BITS = 1 << 17
 MAX_ITEMS = 1 << 20
-MAX_EXPONENT = 5000
 
 
 class Refused(Exception):
@@ -24,7 +25,7 @@ def _power(left: object, right: object) -> object:
     if isinstance(left, int) and isinstance(right, int) and (right > MAX_BITS or left.bit_length() * abs(right) > 1 << 20):
         raise Refused
     is_exact = isinstance(left, (Fraction, Decimal)) or isinstance(right, (Fraction, Decimal))
-    if is_exact and (not isinstance(right, (int, float)) or abs(right) > MAX_EXPONENT):
+    if is_exact and (not isinstance(right, (int, float)) or abs(right) > MAX_DECIMAL_EXPONENT):
         raise Refused
     return left**right
 

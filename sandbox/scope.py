@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 
 from sandbox.judging import CALLS, MODULES, TYPES, Thunk, module_member
 
+OPERATIONS = (ast.Compare, ast.BinOp, ast.BoolOp)
+
 
 @dataclass
 class Scope:
@@ -48,11 +50,17 @@ class Scope:
 
     def needs_program(self, node: ast.AST) -> bool:
         """Whether a name of the program's, or of a module that only the child imports, is in it."""
-        return any(name in self.program_names or not (self.is_judged(name) or name in TYPES) for name in names_in(node))
+        return self._is_any_of_the_program(names_in(node))
 
     def is_answered(self, node: ast.AST) -> bool:
         """Whether something that the program has made is in it, and not only what the test gives it."""
-        names = names_in(node) - self.given_names - _bound_inside(node)
+        return self._is_any_of_the_program(names_in(node) - self.given_names - _bound_inside(node))
+
+    def is_computed_with(self, node: ast.AST) -> bool:
+        """Whether something that the program has made is compared, or an operand, anywhere in it."""
+        return any(isinstance(child, OPERATIONS) and self.is_answered(child) for child in ast.walk(node))
+
+    def _is_any_of_the_program(self, names: set[str]) -> bool:
         return any(name in self.program_names or not (self.is_judged(name) or name in TYPES) for name in names)
 
     def is_judged(self, name: str) -> bool:
@@ -73,6 +81,10 @@ class Scope:
 
 def names_in(node: ast.AST) -> set[str]:
     return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+
+
+def stored_names(node: ast.AST) -> set[str]:
+    return {child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)}
 
 
 def root_name(node: ast.expr) -> str | None:

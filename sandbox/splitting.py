@@ -87,8 +87,8 @@ class Splitter:
         for child in ast.walk(node):
             if isinstance(child, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)):
                 raise Unsplittable(type(child).__name__)
-            if isinstance(child, (ast.Compare, ast.BinOp, ast.BoolOp)) and self.scope.is_answered(child):
-                raise Unsplittable("what the program returns is computed with before it is sent")
+        if self.scope.is_computed_with(node):
+            raise Unsplittable("what the program returns is computed with before it is sent")
         index = self.offset + len(self.holes)
         self.holes.append((ast.unparse(node), mode))
         return lambda values: values[index]

@@ -8,16 +8,15 @@ makes the test inline.
 import ast
 import builtins
 
-from sandbox.assigned import keep_constants, stored_names
+from sandbox.assigned import keep_constants
 from sandbox.judging import Thunk
-from sandbox.scope import Scope, names_in, root_name
+from sandbox.scope import Scope, names_in, root_name, stored_names
 from sandbox.splitting import Splitter, Unsplittable
 
 PLAIN_STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.ClassDef, ast.FunctionDef, ast.Pass, ast.Delete)
 
 
 ASSUMED = {"math", "cmath", "sys"}
-DECISIONS = (ast.Compare, ast.BinOp, ast.BoolOp)
 
 
 class Steps:
@@ -117,7 +116,7 @@ class Steps:
                 self.scope.helper_names.add(node.name)
             elif isinstance(getattr(node, "value", None), ast.Lambda):
                 self.scope.helper_names |= stored_names(node)
-            elif any(isinstance(child, DECISIONS) and self.scope.is_answered(child) for child in ast.walk(node)):
+            elif self.scope.is_computed_with(node):
                 raise Unsplittable("what the program returns is computed with before it is checked")
             if isinstance(node, ast.Assign) and _makes_object(node):
                 self.scope.object_names.add(node.targets[0].id)

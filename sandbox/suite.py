@@ -17,7 +17,7 @@ from sandbox.child import STDOUT_OF
 from sandbox.decoding import Decoder, Malformed, TooLarge, parse, size_of
 from sandbox.encoding import Encoder, to_json
 from sandbox.judging import Thunk, outcome
-from sandbox.scope import Scope
+from sandbox.scope import Scope, stored_names
 from sandbox.steps import Steps
 
 SPARE_BYTES = 4096
@@ -165,7 +165,7 @@ def bound_names(nodes: Iterable[ast.stmt]) -> set[str]:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(node.name)
             continue
-        names.update(child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store))
+        names |= stored_names(node)
         for attribute in ("body", "orelse", "finalbody"):
             names |= bound_names(getattr(node, attribute, []) if isinstance(getattr(node, attribute, []), list) else [])
         for handler in getattr(node, "handlers", []):

@@ -33,8 +33,7 @@ from rl.boosting import encode_pair
 from rl.flags import exit_on_bad_input, parse_flags, resolved, start_logging
 from rl.pair_config import PairConfig
 from rl.pretrained import compute_dtype, context_tokens, load_model, load_model_config, load_tokenizer
-from rl.rollout import build_collector, compile_suites
-from sandbox.pool import SandboxPool
+from rl.rollout import build_collector, compile_suites, start_sandbox
 
 logger = logging.getLogger("data.boost")
 
@@ -86,11 +85,7 @@ def build_maker(
     """The sandbox, and the model where one is sampled; every problem's tests and prompt are checked before it loads."""
     if not config.is_sampled:
         suites = compile_suites(problems)
-        pool = resources.enter_context(
-            SandboxPool(
-                config.sandbox_workers, config.sandbox_limits, config.allow_unsafe_sandbox, tuple(config.sandbox_modules)
-            )
-        )
+        pool = resources.enter_context(start_sandbox(config))
         return AttemptMaker(config, problems, suites, pool)
     collector = build_collector(config, tokenizer, model_config, problems, 1, config.batch_size, processes.device)
     resources.enter_context(collector.pool)
