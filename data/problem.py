@@ -71,7 +71,7 @@ def source_rows(source: str, default_split: str = "train") -> Iterable[tuple[str
 def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """(`file:line` or `file[index]`, decoded JSON value) for each row of a JSON list or JSONL file. Raises: DataError."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: no such file; give a JSON, JSONL or parquet file, or the name of a hub data set")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -110,7 +110,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
     import datasets
 
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: no such file; give a JSON, JSONL or parquet file, or the name of a hub data set")
     try:
         rows = datasets.load_dataset("parquet", data_files=str(path), split="train")
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
