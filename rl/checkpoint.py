@@ -50,35 +50,30 @@ def save_checkpoint(
     limit: int,
     best_step: int | None = None,
     card: str | None = None,
+    only_model: bool = False,
 ) -> None:
     """Write `checkpoint-N` below `output_dir`; all processes must call. `model` holds the policy's whole weights, `card` is
-    its `README.md`.
+    its `README.md`. With `only_model` there is no `trainer/`.
 
     Written aside and renamed, so that a crash or a full disk leaves the checkpoints before it as they were. Then all but this
     one and the newest `limit` - 1 others are removed; 0 keeps all. That of `best_step` stays besides, and `best` links to it.
     Raises: CheckpointError where it can't be written.
     """
     folder, aside = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
-    trainer = aside / "trainer"
     with _explained(aside):
         if processes.is_main:
             for left_over in output_dir.glob(".checkpoint-*.partial"):  # of runs that were killed while they wrote
                 shutil.rmtree(left_over)
-            trainer.mkdir(parents=True)
+            aside.mkdir(parents=True)
             model.save_pretrained(aside)
             tokenizer.save_pretrained(aside)
             if card is not None:
                 (aside / "README.md").write_text(card, encoding="utf-8")
-            whole = {**state, "step": step, "world_size": processes.world_size, "zero_stage": engine.zero_optimization_stage()}
-            (trainer / "state.json").write_text(json.dumps(whole, indent=2) + "\n")
     processes.barrier()
-    with _explained(aside):
-        engine.save_checkpoint(str(trainer), tag="engine", save_latest=False)
-        torch.save(_random_states(), trainer / f"rank-{processes.rank}.pt")
-    processes.barrier()
-    if processes.is_main:
+    if not only_model:
         with _explained(aside):
-            (trainer / "files.json").write_text(json.dumps(_checksums(aside), indent=2) + "\n")
+            _save_trainer(engine, {**state, "step": step}, aside, processes)
+    if processes.is_main:
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
         logger.info("saved %s", folder)
@@ -89,6 +84,21 @@ def save_checkpoint(
         for old in others[limit - 1 :] if limit else []:
             shutil.rmtree(old)
     processes.barrier()
+
+
+def _save_trainer(engine: Any, state: dict[str, Any], aside: Path, processes: Any) -> None:
+    """What the run needs to go on, in `trainer/`, and the list of all files."""
+    trainer = aside / "trainer"
+    if processes.is_main:
+        trainer.mkdir()
+        whole = {**state, "world_size": processes.world_size, "zero_stage": engine.zero_optimization_stage()}
+        (trainer / "state.json").write_text(json.dumps(whole, indent=2) + "\n")
+    processes.barrier()
+    engine.save_checkpoint(str(trainer), tag="engine", save_latest=False)
+    torch.save(_random_states(), trainer / f"rank-{processes.rank}.pt")
+    processes.barrier()
+    if processes.is_main:
+        (trainer / "files.json").write_text(json.dumps(_checksums(aside), indent=2) + "\n")
 
 
 @contextmanager

@@ -54,7 +54,9 @@ class RolloutFlags:
 
     max_new_tokens: int = flag(512, "Most tokens of one attempt.")
     sampler: SamplerName = flag(
-        "auto", "batch: runs anywhere. paged: continuous batching. auto: paged on GPUs with flash attention, else batch."
+        "auto",
+        "batch: runs anywhere. graphs: the same with CUDA graphs. paged: continuous batching. auto: on GPUs paged with flash "
+        "attention, else graphs; batch elsewhere.",
     )
     prompt_lookup_num_tokens: int | None = flag(
         None,
@@ -105,10 +107,10 @@ class RolloutFlags:
                 f"--program_timeout_s is {self.program_timeout_s} and --test_timeout_s {self.test_timeout_s}: a program has "
                 "the time of one test at least; raise --program_timeout_s, by the number of tests that may all be slow"
             )
-        if self.sampler == "paged" and self.prompt_lookup_num_tokens:
+        if self.sampler in ("paged", "graphs") and self.prompt_lookup_num_tokens:
             raise ConfigError(
-                f"--prompt_lookup_num_tokens is {self.prompt_lookup_num_tokens} and --sampler paged: only batch drafts; "
-                "use it, or drop --prompt_lookup_num_tokens"
+                f"--prompt_lookup_num_tokens is {self.prompt_lookup_num_tokens} and --sampler {self.sampler}: only batch "
+                "drafts; use it, or drop --prompt_lookup_num_tokens"
             )
         if self.prompt_format == "chat" and self.prompt_template:
             raise ConfigError(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from rl.token_statistics import CHUNK_ELEMENTS
+from rl.token_statistics import LARGEST_CHUNK
 
 STAGES = (0, 1, 2, 3)
 
@@ -84,4 +84,4 @@ def _activation_bytes(shape: Shape, tokens: int, size: int, checkpointing: bool)
     layer = tokens * size * (10 * shape.width + 2 * shape.kv_width + 4 * shape.mlp_width)
     layers = shape.num_layers * tokens * size * shape.width + layer if checkpointing else shape.num_layers * layer
     head = 4 * shape.vocabulary * shape.width  # its gradient is summed over chunks in float32
-    return layers + head + 2 * 4 * min(CHUNK_ELEMENTS, tokens * shape.vocabulary)
+    return layers + head + 2 * 4 * min(LARGEST_CHUNK, tokens * shape.vocabulary)

@@ -126,6 +126,7 @@ class Session:
                 limit=self.config.save_total_limit,
                 best_step=best_step,
                 card=self._card(step),
+                only_model=self.config.save_only_model,
             )
         if is_stopped:
             self.stop.exit()

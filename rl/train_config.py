@@ -44,6 +44,9 @@ class TrainFlags(ModelFlags):
     max_steps: int = flag(-1, "Steps (RL: rollouts); -1: as --num_train_epochs gives.")
     save_steps: int = flag(500, "Write checkpoint-N every so many steps, and after the last.")
     save_total_limit: int = flag(0, "Keep the newest so many checkpoints; 0: all.")
+    save_only_model: bool = flag(
+        False, "Checkpoints hold the model alone, an eighth of the bytes: of use as models, but no run can go on from them."
+    )
     resume_from_checkpoint: str | None = flag(
         None, "Go on from this checkpoint-N, or with auto from the newest whole one in --output_dir, if there is any."
     )

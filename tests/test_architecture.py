@@ -12,6 +12,8 @@ OURS = {"rl", "data", "sandbox", "launch", "train_boost", "train_cocos", "evalua
 MATHEMATICS = {"rewards", "advantages", "losses", "token_statistics"}
 SCRIPTS = {
     "step_profile": {"rl", "data", "torch"},
+    "process_memory": {"torch"},
+    "step_speed": {"torch"},
     "published_loop": {"rl", "data", "torch", "transformers"},
     "trl_rloo": {"data", "sandbox", "torch", "transformers", "datasets", "trl"},
 }

@@ -110,7 +110,7 @@ def test_loss_and_gradient_of_the_published_loop_are_ours(tiny_model_dir):
     prompts = [[draw.randrange(200) for _ in range(n)] for n in (5, 9, 7)]
     completions = [[draw.randrange(200) for _ in range(n)] for n in (4, 1, 6)]
     advantages = [1.5, -0.5, 0.25]
-    rows = published_loop.Rows.pad(prompts, completions)
+    rows = published_loop.Rows.pad(prompts, completions, torch.device("cpu"))
     found = []
     for is_ours in (True, False):
         model = load_model(str(tiny_model_dir), torch.float32, "sdpa").train()

@@ -15,7 +15,7 @@ from rl.encoding import PromptEncoder
 from rl.logprobs import completion_logprobs
 from rl.memory import Load, Shape, memory_bytes, model_shape
 from rl.pretrained import load_model
-from rl.token_statistics import CHUNK_ELEMENTS
+from rl.token_statistics import LARGEST_CHUNK
 
 # 10 parameters; 3 layers of width 4, MLP 5, keys 2; vocabulary 7.
 SHAPE = Shape(num_parameters=10, num_layers=3, width=4, mlp_width=5, kv_width=2, vocabulary=7)
@@ -65,7 +65,7 @@ def test_activations_are_what_autograd_keeps(tiny_model_dir, dtype):
     shape = model_shape(model.config)
     load = Load(batch.inputs["input_ids"].numel(), 0, 0, 0)
     parts = memory_bytes(shape, load, 0, 1, dtype, reference=False, checkpointing=False)
-    chunk = 8 * min(CHUNK_ELEMENTS, load.pass_tokens * shape.vocabulary) + 4 * shape.vocabulary * shape.width
+    chunk = 8 * min(LARGEST_CHUNK, load.pass_tokens * shape.vocabulary) + 4 * shape.vocabulary * shape.width
     assert parts["activations"] - chunk == pytest.approx(measured, rel=0.15)
 
 

@@ -15,7 +15,7 @@ from rl.sampling.batch import sample_batch
 from rl.sampling.kv_cache import SPARE_TOKENS, growing_cache
 from rl.sampling.paged import sample_paged
 from rl.sampling.prompt_memory import common_prefix
-from rl.sampling.sampler import choose_sampler
+from rl.sampling.sampler import choose_sampler, sample_graphs
 
 CPU = torch.device("cpu")
 
@@ -270,12 +270,13 @@ def test_an_attempt_and_its_corrections_are_drawn_apart(seed):
     assert len({tuple(row) for row in rows.tolist()}) == 4
 
 
-def test_auto_takes_pages_only_where_a_flash_kernel_reads_them(tiny_model):
+def test_auto_takes_pages_only_where_a_flash_kernel_reads_them_and_records_steps_on_a_gpu(tiny_model):
     flash = type("Config", (), {"_attn_implementation": "flash_attention_2"})()
     assert choose_sampler("auto", tiny_model.config, CPU) is sample_batch
     assert choose_sampler("auto", flash, CPU) is sample_batch
     assert choose_sampler("auto", flash, torch.device("cuda")) is sample_paged
-    assert choose_sampler("auto", tiny_model.config, torch.device("cuda")) is sample_batch
+    assert choose_sampler("auto", tiny_model.config, torch.device("cuda")) is sample_graphs
+    assert choose_sampler("batch", tiny_model.config, torch.device("cuda")) is sample_batch
     assert choose_sampler("paged", tiny_model.config, CPU) is sample_paged
 
 

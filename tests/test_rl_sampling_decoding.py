@@ -1,5 +1,8 @@
 """Decoding on shared prompts, what a rollout remembers of them, and packed weights: each against the plain way."""
 
+from contextlib import nullcontext
+from typing import ClassVar
+
 import pytest
 import torch
 from transformers import (
@@ -21,8 +24,10 @@ from rl.completion_batch import CompletionBatch
 from rl.logprobs import completion_logprobs
 from rl.packed_attention import groups_of_like_length
 from rl.pass_limit import PassLimit
+from rl.sampling import ahead, cuda_graphs
 from rl.sampling import batch as batch_module
-from rl.sampling.batch import inverse_cdf, sample_batch
+from rl.sampling.batch import sample_batch
+from rl.sampling.draw import inverse_cdf
 from rl.sampling.packed_linears import packed_linears
 from rl.sampling.prompt_memory import MIN_COMMON_TOKENS, PromptMemory
 
@@ -55,6 +60,20 @@ class StopAt:
         return "stop" if len(completion_ids) >= 1 + completion_ids[0] % 9 else None
 
 
+class StopLate:
+    """As `StopAt`, after up to 27 tokens."""
+
+    def finish_reason(self, completion_ids):
+        return "stop" if len(completion_ids) >= 1 + completion_ids[0] % 9 * 3 else None
+
+
+class Never:
+    """A stop condition that does not stop."""
+
+    def finish_reason(self, completion_ids):
+        return None
+
+
 def small_model(name: str):
     seed_everything(0)
     model = AutoModelForCausalLM.from_config(FAMILIES[name], attn_implementation="sdpa").eval()
@@ -64,17 +83,18 @@ def small_model(name: str):
     return model
 
 
-def sample(model, prompts, n, memory=None, stop=None, max_new_tokens=12, max_rows=64):
+def sample(model, prompts, n, memory=None, stop=None, max_new_tokens=12, max_rows=64, temperature=0.9, **flags):
     return sample_batch(
         model,
         prompts,
         n,
         stop or StopAt(),
         max_new_tokens=max_new_tokens,
-        temperature=0.9,
+        temperature=temperature,
         seeds=[(7, i) for i in range(len(prompts))],
         limit=PassLimit(max_rows),
         memory=memory,
+        **flags,
     )
 
 
@@ -171,6 +191,105 @@ def test_shared_and_repeated_prompts_draw_the_same_tokens(monkeypatch):
     for a, b in zip((s for row in shared for s in row), (s for row in repeated for s in row)):
         assert a.completion_ids == b.completion_ids
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+class Replay:
+    """Stands in for a CUDA graph: does again what was recorded, and sees to it that everything still lies where it lay."""
+
+    made: ClassVar[list["Replay"]] = []
+
+    def __init__(self, step):
+        self.step, self.num_replays = step, 0
+        self.addresses = self._addresses()
+        self.made.append(self)
+
+    def replay(self):
+        self.step()
+        assert self._addresses() == self.addresses
+        self.num_replays += 1
+
+    def _addresses(self):
+        ahead = self.step.func.__self__
+        states = ahead._states
+        tensors = [ahead._inputs, ahead._num, ahead._uniforms, ahead._tokens, ahead._logprobs, states._prompt_bias]
+        tensors += [buffer for layer in states._own.layers for buffer in layer._buffers]
+        tensors += [part for layer in [*states._prompts, *states._common] for part in layer]
+        for block in [states._own_block, *(block for block, _ in states._shared_blocks)]:
+            tensors += [] if block._is_full else [block._place, block._token]
+        return [(tensor.data_ptr(), tensor.shape) for tensor in tensors]
+
+
+@pytest.fixture
+def replays(monkeypatch):
+    """Recordings that are made, on a machine without a GPU."""
+    monkeypatch.setattr(Replay, "made", [])
+    monkeypatch.setattr(cuda_graphs, "_Recording", Replay)
+    monkeypatch.setattr(cuda_graphs, "_synchronizing_is_an_error", nullcontext)
+    monkeypatch.setattr(cuda_graphs, "_is_possible", True)
+    monkeypatch.setattr(ahead, "LENGTHS", 8)
+    return Replay.made
+
+
+@pytest.mark.parametrize("temperature", [0.9, 0.0])
+@pytest.mark.parametrize("common", [0, MIN_COMMON_TOKENS + 3], ids=["apart", "common beginning"])
+@pytest.mark.parametrize("family", sorted(SHARED))
+def test_decoding_ahead_draws_the_same_tokens_in_two_turns(family, common, temperature, replays):
+    """Rows leave at different steps, so that recordings are made anew for fewer rows and for longer ones."""
+    model, prompts = small_model(family), prompts_of(5, 3, 9, 4, common=common)
+    drawn = {}
+    for is_ahead in (False, True):
+        memory = PromptMemory()
+        memory.start_turn(max_rows=64)
+        flags = {"max_new_tokens": 30, "ahead": is_ahead, "temperature": temperature, "stop": StopLate()}
+        firsts = sample(model, prompts, 2, memory, **flags)
+        corrections = [p + row[0].completion_ids + [8, 9] for p, row in zip(prompts, firsts)]
+        memory.start_turn(max_rows=0)
+        turns = [firsts, sample(model, corrections, 4, memory, **flags)]
+        drawn[is_ahead] = [one for turn in turns for row in turn for one in row]
+    for a, b in zip(drawn[False], drawn[True], strict=True):
+        assert a.completion_ids == b.completion_ids
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+        assert a.finish_reason == b.finish_reason
+    if temperature:
+        assert len({(replay.step.func.__self__._states, replay.step.args) for replay in replays}) > 4
+    assert sum(replay.num_replays for replay in replays) > 4 * len(replays)
+
+
+def test_what_can_not_be_recorded_is_decoded_as_it_is_and_found_out_once(replays, monkeypatch, caplog):
+    model, prompts = small_model("llama"), prompts_of(5, 3)
+    expected = sample(model, prompts, 2)
+    calls = []
+
+    def synchronized():
+        calls.append(1)
+        raise RuntimeError("called a synchronizing CUDA operation\nand more")
+
+    monkeypatch.setattr(cuda_graphs, "_synchronizing_is_an_error", synchronized)
+    for _ in range(2):
+        found = sample(model, prompts, 2, ahead=True)
+        assert [[s.completion_ids for s in row] for row in found] == [[s.completion_ids for s in row] for row in expected]
+    assert len(calls) == 1 and not replays
+    assert "can't be recorded (called a synchronizing CUDA operation): sampling is slower" in caplog.text
+
+
+def test_a_recording_that_fails_leaves_the_step_to_be_taken_as_it_is(replays, monkeypatch):
+    def failing(step):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(cuda_graphs, "_Recording", failing)
+    model, prompts = small_model("llama"), prompts_of(5, 3)
+    found, expected = (sample(model, prompts, 2, stop=Never(), ahead=is_ahead) for is_ahead in (True, False))
+    assert [[s.completion_ids for s in row] for row in found] == [[s.completion_ids for s in row] for row in expected]
+
+
+def test_running_out_of_memory_says_nothing_about_whether_steps_can_be_recorded(replays, monkeypatch):
+    def out_of_memory(*_):
+        raise torch.OutOfMemoryError("a test")
+
+    monkeypatch.setattr(cuda_graphs, "_Recording", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        sample(small_model("llama"), prompts_of(5), 1, stop=Never(), ahead=True)
+    assert cuda_graphs._is_possible
 
 
 def fed_tokens(model, function) -> list[int]:

@@ -69,15 +69,15 @@ class Rows:
     prompt_len: int
 
     @classmethod
-    def pad(cls, prompts: list[list[int]], completions: list[list[int]]) -> "Rows":
+    def pad(cls, prompts: list[list[int]], completions: list[list[int]], device: torch.device) -> "Rows":
         prompt_len, completion_len = max(map(len, prompts)), max(map(len, completions))
         ids, masks = [], []
         for prompt, completion in zip(prompts, completions):
             front, back = prompt_len - len(prompt), completion_len - len(completion)
             ids.append([0] * front + prompt + completion + [0] * back)
             masks.append([0] * front + [1] * (len(prompt) + len(completion)) + [0] * back)
-        mask = torch.tensor(masks)
-        return cls(torch.tensor(ids), mask, mask[:, prompt_len:].bool(), prompt_len)
+        mask = torch.tensor(masks, device=device)
+        return cls(torch.tensor(ids, device=device), mask, mask[:, prompt_len:].bool(), prompt_len)
 
     def select(self, rows: slice) -> "Rows":
         return Rows(self.input_ids[rows], self.attention_mask[rows], self.completion_mask[rows], self.prompt_len)
@@ -90,7 +90,8 @@ def main() -> None:
     flags = _parse()
     dtype = getattr(torch, flags.dtype)
     tokenizer, problems = load_tokenizer(flags.model_name_or_path), read_problems(flags.data)
-    policy, reference = (load_model(flags.model_name_or_path, dtype, "sdpa") for _ in range(2))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    policy, reference = (load_model(flags.model_name_or_path, dtype, "sdpa").to(device) for _ in range(2))
     reference.eval().requires_grad_(False)
     fewshot = read_problems(flags.fewshot_data) if flags.fewshot_data else []
     encoder = PromptEncoder(tokenizer, fewshot, eos_token_ids(policy.config, tokenizer))
@@ -130,7 +131,7 @@ def step(
     policy.eval()
     turns = published_rollout(policy, encoder, problems, flags, flags.to_the_limit)
     clock.lap("sample_s")
-    first, corrections = (Rows.pad(turn.prompts, turn.completions) for turn in turns)
+    first, corrections = (Rows.pad(turn.prompts, turn.completions, policy.device) for turn in turns)
     with torch.no_grad():
         own = logprobs_of(policy, first, flags), from_logits(turns[1].logits, corrections, flags.temperature)
         theirs = [logprobs_of(reference, rows, flags) for rows in (first, corrections)]
@@ -140,10 +141,10 @@ def step(
     r1 = grade(repeated, turns[0].completions * flags.rloo_k, encoder, flags.timeout_s)
     r2 = grade(repeated, turns[1].completions, encoder, flags.timeout_s)
     clock.lap("reward_s")
-    scores = r2 - r1 + flags.gamma * r1 - flags.kl_coef * kls[1]  # (N,)
+    scores = r2 - r1 + flags.gamma * r1 - flags.kl_coef * kls[1].cpu()  # (N,)
     groups = scores.view(flags.rloo_k, -1).T  # (P, K)
     advantages = leave_one_out(groups, torch.ones_like(groups, dtype=torch.bool)).T.flatten()  # (N,)
-    loss = update(policy, optimizer, corrections, own[1], advantages, flags)
+    loss = update(policy, optimizer, corrections, own[1], advantages.to(policy.device), flags)
     clock.lap("update_s")
     return {
         "train/loss": loss,

@@ -5,7 +5,8 @@
 
 Takes all flags of `train_cocos.py` and makes its first two steps, on one process; the first, which allocates, is not looked at,
 and no problems are replaced (`--drop_equal_groups`).
-Seconds of operators are their own, without those they call, on the thread that calls them. The profiler adds to each call, most
+Seconds of operators are their own, without those they call: on a GPU of their kernels there, else on the thread that calls
+them. The profiler adds to each call, most
 of all where calls are short, as in decoding, and takes its time afterwards: sample few tokens.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -33,15 +35,16 @@ from rl.rollout import build_collector
 from rl.scoring import rollout_kls, rollout_rewards, scored
 
 NUM_SHOWN = 10
+NAME_LENGTH = 90  # kernels carry their template's arguments
 LEAST_SHARE = 0.01  # of the step; a part that takes less has no table
 
 
 @dataclass
 class Part:
-    """One part of a step: its wall seconds, the CPU seconds of all threads, and (seconds, calls) of operators by name."""
+    """One part of a step: its wall seconds, those of all threads or of the GPU, and (seconds, calls) of operators by name."""
 
     wall_s: float = 0.0
-    cpu_s: float = 0.0
+    busy_s: float = 0.0
     operators: dict[str, tuple[float, int]] = field(default_factory=dict)
 
 
@@ -67,7 +70,8 @@ def main() -> None:
         step(1, None)
         parts: dict[str, Part] = {}
         step(2, parts)
-    print(report(parts, torch.get_num_threads()))
+    on_gpu, threads = torch.cuda.is_available(), torch.get_num_threads()
+    print(report(parts, "the GPU" if on_gpu else f"{threads} threads", 1 if on_gpu else threads))
     stop_processes()
 
 
@@ -105,20 +109,26 @@ def watched(parts: dict[str, Part] | None, name: str) -> Iterator[None]:
     if parts is None:
         yield
         return
+    on_gpu = torch.cuda.is_available()
     start, cpu_start = time.perf_counter(), time.process_time()
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiler:
         yield
+        if on_gpu:
+            torch.cuda.synchronize()
         part = Part(time.perf_counter() - start, time.process_time() - cpu_start)
-    part.operators = {event.key: (event.self_cpu_time_total / 1e6, event.count) for event in profiler.key_averages()}
+    time_of = attrgetter("self_device_time_total" if on_gpu else "self_cpu_time_total")
+    part.operators = {event.key: (time_of(event) / 1e6, event.count) for event in profiler.key_averages()}
+    if on_gpu:
+        part.busy_s = sum(seconds for seconds, _ in part.operators.values())
     parts[name] = part
 
 
-def report(parts: dict[str, Part], num_threads: int) -> str:
+def report(parts: dict[str, Part], busy_of: str, num_workers: int) -> str:
     """One table of the parts, and one of each part's costliest operators."""
     total = sum(part.wall_s for part in parts.values())
-    lines = [f"| of {total:.2f} s | seconds | share | busy of {num_threads} threads |", "|---|---|---|---|"]
+    lines = [f"| of {total:.2f} s | seconds | share | busy of {busy_of} |", "|---|---|---|---|"]
     for name, part in parts.items():
-        busy = part.cpu_s / (part.wall_s * num_threads)
+        busy = part.busy_s / (part.wall_s * num_workers)
         lines.append(f"| {name} | {part.wall_s:.2f} | {part.wall_s / total:.0%} | {busy:.0%} |")
     for name, part in parts.items():
         if part.wall_s < LEAST_SHARE * total:
@@ -126,8 +136,8 @@ def report(parts: dict[str, Part], num_threads: int) -> str:
         costliest = sorted(part.operators.items(), key=lambda item: -item[1][0])[:NUM_SHOWN]
         lines += ["", f"| {name} | seconds | share | calls | ms a call |", "|---|---|---|---|---|"]
         for operator, (seconds, calls) in costliest:
-            share = seconds / part.wall_s
-            lines.append(f"| {operator} | {seconds:.2f} | {share:.0%} | {calls:,} | {1000 * seconds / calls:.3f} |")
+            name, share = operator[:NAME_LENGTH], seconds / part.wall_s
+            lines.append(f"| {name} | {seconds:.2f} | {share:.0%} | {calls:,} | {1000 * seconds / calls:.3f} |")
     return "\n".join(lines)
 
 

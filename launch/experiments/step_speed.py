@@ -3,8 +3,9 @@
     python -m launch.experiments.step_speed --model_name_or_path M --data F --output_dir runs/step_speed
 
 Every arm is a few steps of the same model on the same problems in a process of its own, one arm after the other, `--rounds`
-times; the first step of a run, which allocates, is left out. Ours are real `train_cocos.py` runs. `published_loop` says what
-the published arms do, `trl_rloo` what TRL's do and how its environment is made (`--trl_python`; without it they are left out).
+times; the first step of a run, which allocates, is left out. Memory is the GPU's where there is one. Ours are real
+`train_cocos.py` runs. `published_loop` says what the published arms do, `trl_rloo` what TRL's do and how its environment is
+made (`--trl_python`; without it they are left out).
 
 What is compared: with 16 episodes ours and the published loop sample 4 first attempts and 16 corrections and train the
 corrections; TRL has one turn, samples 16 attempts and trains them. Ours of one turn is that same work.
@@ -13,6 +14,7 @@ corrections; TRL has one turn, samples 16 attempts and trains them. Ours of one 
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
+import torch
 from tqdm import tqdm
 
 from launch.experiments.process_memory import wait_with_peak
@@ -40,6 +43,7 @@ class Arm:
     flags: tuple[str, ...] = ()
 
 
+KINDS = {"ours": "train_cocos.py", "published": "launch.experiments.published_loop", "trl": "launch.experiments.trl_rloo"}
 TRL_ROWS = ("--per_device_train_batch_size", "4")  # of a pass; its best
 ARMS = {
     "ours fp32, 1 process": Arm("ours", "float32"),
@@ -110,6 +114,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of all processes of an arm together")
     parser.add_argument("--steps", type=int, default=3, help="of a run, the first of which is left out")
     parser.add_argument("--rounds", type=int, default=1)
+    for kind, what in KINDS.items():
+        parser.add_argument(f"--{kind}_flags", default="", help=f"more flags of {what}, in one word, behind =")
     flags = parser.parse_args()
     if flags.steps < 2:
         parser.error(f"--steps is {flags.steps}: the first is left out, so at least 2 are needed")
@@ -143,7 +149,8 @@ def run(name: str, measured: Measured, flags: argparse.Namespace, number: int) -
         process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
             # Not what comes after the last step: ours writes a checkpoint then.
-            peak = wait_with_peak(process, lambda: len(_steps_in(folder)) < flags.steps)
+            is_counted = lambda: len(_steps_in(folder)) < flags.steps  # noqa: E731
+            peak = wait_with_peak(process, is_counted, on_gpu=torch.cuda.is_available())
         finally:
             process.terminate()
             process.wait()
@@ -192,10 +199,10 @@ def command(arm: Arm, flags: argparse.Namespace, folder: Path) -> list[str]:
         values |= {"deepspeed": "launch/zero0.json", "report_to": "none", "warmup_ratio": 0}
         if arm.num_turns == 1:  # the group is then that of the first attempts
             values |= {"num_turns": 1, "first_attempts": flags.rloo_k}
-    module = {"ours": ["train_cocos.py"], "published": ["-m", "launch.experiments.published_loop"]}
-    target = module.get(arm.kind, ["-m", "launch.experiments.trl_rloo"])
+    target = [KINDS[arm.kind]] if arm.kind == "ours" else ["-m", KINDS[arm.kind]]
     words = [word for name, value in values.items() for word in (f"--{name}", value)]
-    return [str(word) for word in (python, *(launcher if arm.num_processes > 1 else []), *target, *words, *arm.flags)]
+    more = shlex.split(getattr(flags, f"{arm.kind}_flags"))
+    return [str(word) for word in (python, *(launcher if arm.num_processes > 1 else []), *target, *words, *arm.flags, *more)]
 
 
 def table(measured: dict[str, Measured]) -> str:

@@ -17,17 +17,19 @@ from transformers import PreTrainedModel
 from rl.attention import has_plain_attention
 from rl.completion import Sample, Seed, StopCondition
 from rl.pass_limit import PassLimit, can_begin_again
+from rl.sampling.ahead import AHEAD, Ahead
 from rl.sampling.decoding import RepeatedPrompts, SharedPrompts
 from rl.sampling.drafts import Drafter, PromptText
+from rl.sampling.draw import cdf_dtype, draw_tokens
 from rl.sampling.prefill import prefill_blocks, prefill_cache
 from rl.sampling.prompt_memory import PromptMemory
 
 # Below this share of live rows the finished ones are dropped: copying the cache for every row that ends costs more.
 COMPACT_BELOW = 0.75
+# Decoding ahead, where steps are then recorded anew, and rows that decode in vain cost a GPU little.
+COMPACT_AHEAD_BELOW = 0.5
 # Drafted tokens of a step, of all rows together: as many as it has rows, or this many.
 MAX_DRAFTED = 32
-# Tokens of the vocabulary that a draw sums at once.
-CHUNK = 256
 
 
 @torch.no_grad()
@@ -44,12 +46,13 @@ def sample_batch(
     on_progress: Callable[[int], None] | None = None,
     memory: PromptMemory | None = None,
     max_draft: int = 0,
+    ahead: bool = False,
 ) -> list[list[Sample]]:
     """`num_samples` completions of each prompt, in the order of the prompts.
 
     `temperature` 0 is greedy decoding, with logprobs at temperature 1. `limit` bounds the rows decoded together, and is halved
     where memory runs out. `memory` is what earlier turns of the same rollout have computed; this turn's rows are added to it.
-    `max_draft` is the most tokens that are drafted of a row in one step.
+    `max_draft` is the most tokens that are drafted of a row in one step. On a GPU rows may be decoded `ahead`, without drafts.
     The draws of sample j of a prompt follow from (*its seed, j) alone, not from the rows it is decoded with, so a batch split
     over more ranks gives the same samples (as far as the model's arithmetic does).
     Raises: torch.OutOfMemoryError where one row is too much, or the pass can't be begun again.
@@ -68,7 +71,8 @@ def sample_batch(
         try:
             uniforms = _uniforms(row_seeds, max_new_tokens)
             counts = [n for _, n in batch]
-            decoding = _Decoding(model, [prompts[i] for i, _ in batch], counts, uniforms, temperature, memory, max_draft)
+            own_prompts = [prompts[i] for i, _ in batch]
+            decoding = _Decoding(model, own_prompts, counts, uniforms, temperature, memory, max_draft, ahead)
             decoding.run(stop)
         except torch.OutOfMemoryError:
             if len(owners) == 1 or not can_begin_again(model):
@@ -108,11 +112,6 @@ def _uniforms(seeds: Sequence[Seed], count: int) -> np.ndarray:
     # The length comes first: numpy fills a short seed up with zeros, and so takes (s, i) and (s, i, 0), an attempt's and its
     # correction's, for the same.
     return np.stack([np.random.Generator(np.random.PCG64((len(seed), *seed))).random(count) for seed in seeds])
-
-
-def _cdf_dtype(device: torch.device) -> torch.dtype:
-    # Apple's devices have no float64; elsewhere it keeps the tail of a 150,000-token vocabulary exact.
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @dataclass
@@ -169,6 +168,7 @@ class _Decoding:
         temperature: float,
         memory: PromptMemory,
         max_draft: int,
+        ahead: bool,
     ):
         self._temperature, self._memory = temperature, memory
         owner = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts))  # (B,)
@@ -179,6 +179,10 @@ class _Decoding:
             max_draft = 0  # the cache of other models gives every row one token a step
             cache, mask, logits = prefill_cache(model, prompts)
             self._states = RepeatedPrompts(model, cache, mask, owner)
+        # Sharded weights are gathered by all ranks in every step, which no recording does.
+        can_be_ahead = ahead and isinstance(self._states, SharedPrompts) and can_begin_again(model)
+        self._ahead = Ahead(self._states, temperature) if can_be_ahead else None
+        self._compact_below = COMPACT_AHEAD_BELOW if can_be_ahead else COMPACT_BELOW
         texts = [PromptText(prompt) for prompt in prompts] if max_draft else []
         self._rows = [
             _Row(prompts[i], row_uniforms, Drafter(texts[i], max_draft) if texts else None)
@@ -193,20 +197,36 @@ class _Decoding:
     def run(self, stop: StopCondition) -> None:
         """Decode until every row has ended."""
         live = still_open = list(self._rows)  # row i of the states is live[i]
-        while True:
-            self._draw(still_open, stop)
-            still_open = [row for row in still_open if row.finish_reason is None]
-            if not still_open:
-                self._remember(live, range(len(live)))
-                return
-            if len(still_open) < COMPACT_BELOW * len(live):
-                is_open = [row.finish_reason is None for row in live]
-                self._remember(live, [i for i, row_is_open in enumerate(is_open) if not row_is_open])
-                self._states.select(torch.tensor(is_open).nonzero().squeeze(-1))
+        self._draw(still_open, stop)
+        while still_open := [row for row in still_open if row.finish_reason is None]:
+            if len(still_open) < self._compact_below * len(live):
+                self._drop_ended(live)
                 live = still_open
-            self._draft(still_open)
-            tokens = [[row.completion_ids[-1], *row.draft] if row.finish_reason is None else [] for row in live]
-            self._logits = self._states.advance(tokens, [row.num_computed for row in live])
+            if self._ahead is not None:
+                self._decode_ahead(live, still_open, stop)
+            else:
+                self._draft(still_open)
+                tokens = [[row.completion_ids[-1], *row.draft] if row.finish_reason is None else [] for row in live]
+                self._logits = self._states.advance(tokens, [row.num_computed for row in live])
+                self._draw(still_open, stop)
+        self._remember(live, range(len(live)))
+
+    def _drop_ended(self, live: list[_Row]) -> None:
+        is_open = [row.finish_reason is None for row in live]
+        self._remember(live, [i for i, row_is_open in enumerate(is_open) if not row_is_open])
+        self._states.select(torch.tensor(is_open).nonzero().squeeze(-1))
+        if self._ahead is not None:
+            self._ahead = Ahead(self._states, self._temperature)
+
+    def _decode_ahead(self, live: list[_Row], still_open: list[_Row], stop: StopCondition) -> None:
+        """A few tokens of every row; those that have ended, and that end in between, go on in vain."""
+        num_own = still_open[0].num_computed  # that of all
+        after = slice(num_own + 1, num_own + 1 + AHEAD)
+        newest, uniforms = [row.completion_ids[-1] for row in live], np.stack([row.uniforms[after] for row in live])
+        for row, tokens, logprobs in zip(live, *self._ahead.decode(newest, num_own, uniforms)):
+            for drawn in zip(tokens, logprobs):
+                if row.finish_reason is None:
+                    row.take([drawn], stop)
 
     def _draft(self, rows: list[_Row]) -> None:
         """Draft as much of each row. Longer drafts of those alone that have one lost more than they won."""
@@ -228,36 +248,8 @@ class _Decoding:
     def _draw(self, rows: list[_Row], stop: StopCondition) -> None:
         """Give the rows what the current logits (N, V) let their uniforms draw."""
         uniforms = torch.from_numpy(np.concatenate([row.next_uniforms() for row in rows]))
-        logits = self._logits.float() / (self._temperature or 1.0)
-        # As the training forward does it: log_softmax rounds otherwise, by as much for every token.
-        log_total = logits.logsumexp(-1, keepdim=True)  # (N, 1)
-        if self._temperature == 0:
-            tokens = logits.argmax(-1, keepdim=True)
-        else:
-            probs = (logits - log_total).exp_()
-            tokens = inverse_cdf(probs, uniforms.to(logits.device, _cdf_dtype(logits.device))).unsqueeze(-1)
-        logprobs = (logits.gather(-1, tokens) - log_total).squeeze(-1)
-        drawn = iter(zip(tokens.squeeze(-1).tolist(), logprobs.tolist()))
+        device = self._logits.device
+        tokens, logprobs = draw_tokens(self._logits, uniforms.to(device, cdf_dtype(device)), self._temperature)
+        drawn = iter(zip(tokens.tolist(), logprobs.tolist()))
         for row in rows:
             row.take([next(drawn) for _ in range(1 + len(row.draft))], stop)
-
-
-def inverse_cdf(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """The token (B,) at which the cumulated probabilities (B, V) of a row pass its uniform (B,) times their total.
-
-    Sums a chunk of the vocabulary at a time and searches the one that holds the token: cumulating all of it, in the double
-    precision that the tail of a large vocabulary needs, took longer than the rest of a draw.
-    """
-    chunks = torch.nn.functional.pad(probs, (0, -probs.shape[-1] % CHUNK)).unflatten(-1, (-1, CHUNK))  # (B, V / CHUNK, CHUNK)
-    ends = chunks.sum(-1, dtype=uniforms.dtype).cumsum(-1)  # (B, V / CHUNK)
-    target = (uniforms * ends[:, -1]).unsqueeze(-1)  # scaled by the total: no gap at the end
-    chunk = _first_above(ends, target)  # (B, 1)
-    start = torch.where(chunk > 0, ends.gather(-1, (chunk - 1).clamp(min=0)), 0.0)
-    inside = chunks[torch.arange(len(chunks), device=probs.device), chunk.squeeze(-1)].cumsum(-1, dtype=uniforms.dtype)
-    token = chunk * CHUNK + _first_above(inside, target - start)
-    return token.clamp(max=probs.shape[-1] - 1).squeeze(-1)
-
-
-def _first_above(cdf: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Index (B, 1) of the first entry of `cdf` (B, X) above `target` (B, 1): never one of probability 0."""
-    return torch.searchsorted(cdf, target, right=True).clamp(max=cdf.shape[-1] - 1)

@@ -30,10 +30,10 @@ from rl.sampling.packed_linears import packed_linears
 from rl.sampling.paged import sample_paged
 from rl.sampling.prefill import left_pad
 from rl.sampling.prompt_memory import PromptMemory
-from rl.sampling.sampler import Sampler
+from rl.sampling.sampler import Sampler, sample_graphs
 from rl.trajectory import Attempt
 
-WAYS = ["generate", "batch", "drafts", "paged"]
+WAYS = ["generate", "batch", "graphs", "drafts", "paged"]
 BANDWIDTH_BYTES = 1 << 28
 
 
@@ -60,14 +60,15 @@ def main() -> None:
     ways: dict[str, Callable[[int], int]] = {
         "generate": lambda seed: published(model, encoder, problems, flags, seed),
         "batch": lambda seed: ours(sample_batch, model, encoder, problems, flags, seed),
+        "graphs": lambda seed: ours(sample_graphs, model, encoder, problems, flags, seed),
         "drafts": lambda seed: ours(sample_batch, model, encoder, problems, flags, seed, flags.prompt_lookup_num_tokens),
         "paged": lambda seed: ours(sample_paged, model, encoder, problems, flags, seed),
     }
-    ways = {name: ways[name] for name in flags.ways}
+    ways = {name: ways[name] for name in flags.ways or [name for name in ways if name != "graphs" or device.type == "cuda"]}
     times: dict[str, list[Times]] = {name: [] for name in ways}
     for seed in tqdm(range(flags.rounds), desc="rounds"):
         for name, run in ways.items():
-            with _timed(model) as result:
+            with _timed(model, name != "graphs") as result:
                 result.num_tokens = run(seed)
             times[name].append(result)
     print(report(times, model, len(problems) * flags.rloo_k))
@@ -87,7 +88,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--attn_implementation", default="sdpa")
     parser.add_argument("--prompt_lookup_num_tokens", type=int, default=8, help="most tokens of a draft")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, help="default: all that can run here")
     return parser.parse_args(sys.argv[1:])
 
 
@@ -195,8 +196,11 @@ def kept(ids: list[int], stop: StopCondition) -> list[int]:
 
 
 @contextmanager
-def _timed(model: PreTrainedModel):
-    """Times of what runs inside, the model's forward passes apart: those of one token a row are decoding."""
+def _timed(model: PreTrainedModel, by_pass: bool):
+    """Times of what runs inside; `by_pass`, the model's forward passes apart: those of one token a row are decoding.
+
+    Recorded steps have no passes to time, and a recording no room for it.
+    """
     result, state = Times(), {}
 
     def synchronize() -> float:
@@ -214,10 +218,10 @@ def _timed(model: PreTrainedModel):
         else:
             result.prefill_s += elapsed
 
-    handles = [
-        model.register_forward_pre_hook(before, with_kwargs=True),
-        model.register_forward_hook(after, with_kwargs=True),
-    ]
+    handles = []
+    if by_pass:
+        handles.append(model.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(model.register_forward_hook(after, with_kwargs=True))
     start = synchronize()
     yield result
     result.wall_s = synchronize() - start

@@ -65,11 +65,21 @@ class SharedPrompts:
         self._prompts, self._prompt_mask = prompts.states, prompts.mask
         self._prompt_bias = _bias(~prompts.mask, model.dtype)
         num_common = common[0][0].shape[-2] if common else 0
-        self._num_before = (prompts.mask.sum(-1).cpu() + num_common)[owner]  # (B,) tokens before a row's own
+        self.num_before = (prompts.mask.sum(-1).cpu() + num_common)[owner]  # (B,) tokens before a row's own, on the CPU
         self._common = [(keys.unsqueeze(0), values.unsqueeze(0)) for keys, values in common]
         self._places = Places(len(owner))
         self._own = ragged_cache(model, self._places)
         self._counts: list[int] = []  # tokens of each row in the step that the blocks were made for
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return len(self._owner)
+
+    @property
+    def device(self) -> torch.device:
+        """Of the model."""
+        return self._model.device
 
     def advance(self, tokens: Sequence[Sequence[int]], num_own: Sequence[int]) -> torch.Tensor:
         """Logits (N, V) after each of `tokens`, row by row: what follows the first `num_own` own tokens of each of the B rows.
@@ -80,23 +90,38 @@ class SharedPrompts:
         row = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))  # (N,)
         column = torch.tensor([n + i for n, count in zip(num_own, counts) for i in range(count)])
         if counts != self._counts:
-            self._make_blocks(row)
+            self.lay_out(row)
             self._counts = counts
         ids = torch.tensor([token for one in tokens for token in one])
-        device = self._model.device
-        ids, row, column, positions = torch.stack([ids, row, column, column + self._num_before[row]]).to(device)
+        inputs = torch.stack([ids, row, column, column + self.num_before[row]]).to(self.device)
         length = max(n + count for n, count in zip(num_own, counts))
+        return self.step(inputs, length, is_ragged=any(count and n + 1 < length for n, count in zip(num_own, counts)))
+
+    def lay_out(self, row: torch.Tensor) -> None:
+        """Prepare for steps whose tokens are of the rows `row` (N,), on the CPU, in ascending order."""
+        device, bias = self._prompt_mask.device, self._prompt_bias
+        self._own_block = _Block(row, len(self._owner), device)
+        self._shared_blocks = [(_Block(self._owner[row], len(bias), device, bias), self._prompts)]
+        if self._common:
+            self._shared_blocks.append((_Block(torch.zeros_like(row), 1, device), self._common))
+
+    def step(self, inputs: torch.Tensor, length: int, is_ragged: bool) -> torch.Tensor:
+        """Logits (N, V) after the tokens whose id, row, column among the row's own and position are `inputs` (4, N).
+
+        Takes `length` columns; where that `is_ragged`, longer than some row, what is ahead of a token is hidden from it.
+        """
+        ids, row, column, positions = inputs
         self._places.row, self._places.column, self._places.length = row, column, length
         self._own_bias = None
-        if any(count and n + 1 < length for n, count in zip(num_own, counts)):
-            is_ahead = torch.arange(length, device=device) > column.unsqueeze(-1)  # (N, T) of a token's own row
+        if is_ragged:
+            is_ahead = torch.arange(length, device=self.device) > column.unsqueeze(-1)  # (N, T) of a token's own row
             self._own_bias = _bias(is_ahead, self._model.dtype)[:, None, None]  # (N, 1, 1, T)
         out = self._model(
             input_ids=ids.unsqueeze(-1),
             position_ids=positions.unsqueeze(-1),
             past_key_values=self._own,
             use_cache=True,
-            **attended_by(self, device),
+            **attended_by(self, self.device),
         )
         return out.logits[:, -1]
 
@@ -105,7 +130,7 @@ class SharedPrompts:
         device = self._prompt_mask.device
         self._own.batch_select_indices(rows.to(device))
         self._places.num_rows = len(rows)
-        self._num_before = self._num_before[rows]
+        self.num_before, self._counts = self.num_before[rows], []
         kept, self._owner = torch.unique(self._owner[rows], return_inverse=True)
         if len(kept) < len(self._prompt_mask):
             kept = kept.to(device)
@@ -147,14 +172,6 @@ class SharedPrompts:
         for part, (block, (_, block_values)) in zip(shared_weights, shared):
             out = out + block.weighted(part, block_values)
         return out
-
-    def _make_blocks(self, row: torch.Tensor) -> None:
-        """For tokens of the rows `row` (N,)."""
-        device, bias = self._prompt_mask.device, self._prompt_bias
-        self._own_block = _Block(row, len(self._owner), device)
-        self._shared_blocks = [(_Block(self._owner[row], len(bias), device, bias), self._prompts)]
-        if self._common:
-            self._shared_blocks.append((_Block(torch.zeros_like(row), 1, device), self._common))
 
 
 def _bias(is_hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

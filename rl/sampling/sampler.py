@@ -1,10 +1,12 @@
 """Sampling: token ids in; for each sample token ids, their logprobs under the sampling distribution and why it ended.
 
 The distribution is the full softmax at `temperature`: no top-k, no top-p, no penalty, so that the policy gradient and
-the KL are about the distribution that the tokens were really drawn from. Two backends draw from it.
+the KL are about the distribution that the tokens were really drawn from. Two backends draw from it, one of them with CUDA
+graphs where there is a GPU.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
@@ -16,7 +18,7 @@ from rl.sampling.batch import sample_batch
 from rl.sampling.paged import sample_paged
 from rl.sampling.prompt_memory import PromptMemory
 
-SamplerName = Literal["auto", "batch", "paged"]
+SamplerName = Literal["auto", "batch", "graphs", "paged"]
 
 
 class Sampler(Protocol):
@@ -39,11 +41,16 @@ class Sampler(Protocol):
     ) -> list[list[Sample]]: ...
 
 
+sample_graphs: Sampler = partial(sample_batch, ahead=True)
+
+
 def choose_sampler(name: SamplerName, model_config: Any, device: torch.device) -> Sampler:
     """The backend behind `--sampler`.
 
-    `auto` takes pages where a flash attention kernel reads them, and the batch everywhere else.
+    On a GPU `auto` takes pages where a flash attention kernel reads them, else the batch with graphs; elsewhere the batch.
     """
+    has_gpu = device.type == "cuda"
     is_flash = "flash" in (model_config._attn_implementation or "")
-    use_pages = name == "paged" or (name == "auto" and device.type == "cuda" and is_flash)
-    return sample_paged if use_pages else sample_batch
+    if name == "paged" or (name == "auto" and has_gpu and is_flash):
+        return sample_paged
+    return sample_graphs if name == "graphs" or (name == "auto" and has_gpu) else sample_batch
