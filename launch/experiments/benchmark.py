@@ -22,7 +22,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ("--config", str(ROOT / "launch/presets/published.yaml"))
 RESUME = ("--resume_from_checkpoint", "auto")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}  # for modules: paths stay those of the user's folder
+# For modules: paths stay those of the user's folder.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
 ARMS = {
     "published": PUBLISHED,
     "pass_rate": (*PUBLISHED, "--reward", "pass_rate"),

@@ -141,7 +141,7 @@ def run(name: str, measured: Measured, flags: argparse.Namespace, number: int) -
     env = {
         **os.environ,
         "OMP_NUM_THREADS": str(max(1, flags.threads // ARMS[name].num_processes)),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }

@@ -6,7 +6,7 @@ as long. A recording has fixed shapes and fixed addresses, so it serves as long 
 
 import logging
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -78,19 +78,29 @@ class _Recording:
     _last: torch.cuda.CUDAGraph | None = None
 
     def __init__(self, step: Step):
-        kind = type(self)
+        try:
+            self._graph = self._record(step)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()  # while it records, the allocator can't give back what it has cached
+            self._graph = self._record(step)
+        type(self)._last = self._graph
+
+    def _record(self, step: Step) -> torch.cuda.CUDAGraph:
+        kind, graph = type(self), torch.cuda.CUDAGraph()
         kind._stream = kind._stream or torch.cuda.Stream()
-        self._graph = torch.cuda.CUDAGraph()
         kind._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(kind._stream):
             # Not "global": other threads may talk to the GPU, such as the one that watches collectives.
-            self._graph.capture_begin(*([kind._last.pool()] if kind._last else []), capture_error_mode="thread_local")
+            graph.capture_begin(*([kind._last.pool()] if kind._last else []), capture_error_mode="thread_local")
             try:
                 step()
-            finally:
-                self._graph.capture_end()
+            except BaseException:
+                with suppress(RuntimeError):  # that what was recorded is of no use: the cause is told
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         torch.cuda.current_stream().wait_stream(kind._stream)
-        kind._last = self._graph
+        return graph
 
     def replay(self) -> None:
         self._graph.replay()

@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rl.attention import attended_by
 from rl.sampling.kv_cache import Places, ragged_cache
+from rl.sampling.partial_attention import bias_of, joined, partial_attention
 from rl.sampling.prefill import Blocks
 from rl.sampling.prompt_memory import States
 
@@ -63,7 +64,7 @@ class SharedPrompts:
         """`prompts` are the P prompts behind `common`, the prefix of all; `owner` (B,), on the CPU, is each row's prompt."""
         self._model, self._owner = model, owner
         self._prompts, self._prompt_mask = prompts.states, prompts.mask
-        self._prompt_bias = _bias(~prompts.mask, model.dtype)
+        self._prompt_bias = bias_of(~prompts.mask, model.dtype)
         num_common = common[0][0].shape[-2] if common else 0
         self.num_before = (prompts.mask.sum(-1).cpu() + num_common)[owner]  # (B,) tokens before a row's own, on the CPU
         self._common = [(keys.unsqueeze(0), values.unsqueeze(0)) for keys, values in common]
@@ -112,10 +113,10 @@ class SharedPrompts:
         """
         ids, row, column, positions = inputs
         self._places.row, self._places.column, self._places.length = row, column, length
-        self._own_bias = None
+        self._own_bias = self._own_block.bias = None
         if is_ragged:
             is_ahead = torch.arange(length, device=self.device) > column.unsqueeze(-1)  # (N, T) of a token's own row
-            self._own_bias = _bias(is_ahead, self._model.dtype)[:, None, None]  # (N, 1, 1, T)
+            self._own_bias = bias_of(is_ahead, self._model.dtype)[:, None, None]  # (N, 1, 1, T)
         out = self._model(
             input_ids=ids.unsqueeze(-1),
             position_ids=positions.unsqueeze(-1),
@@ -153,30 +154,19 @@ class SharedPrompts:
         """As `rl.attention.Attention`. Shapes: query (N, H * G, 1, D), key and value (B, H, T, D) -> (N, 1, H * G, D)."""
         num_tokens, num_heads, _, size = query.shape
         heads = key.shape[1]
-        grouped = (query * scaling).view(num_tokens, heads, num_heads // heads, size)
-        out = self.attend(layer, grouped, key, value)  # (N, H, G, D of the values)
+        grouped = query.reshape(num_tokens, heads, num_heads // heads, size)
+        out = self.attend(layer, grouped, key, value, scaling)  # (N, H, G, D of the values)
         return out.reshape(num_tokens, 1, num_heads, -1)
 
-    def attend(self, layer: int, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def attend(self, layer: int, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float) -> torch.Tensor:
         """Attention of one layer over the shared blocks and a row's own tokens: one softmax over all of them.
 
-        Shapes: query (N, H, G, D), already scaled; keys and values (B, H, T, D) -> (N, H, G, D).
+        Shapes: query (N, H, G, D); keys and values (B, H, T, D) -> (N, H, G, D).
         """
-        shared = [(block, states[layer]) for block, states in self._shared_blocks]
-        scores = [block.scores(query, block_keys) for block, (block_keys, _) in shared]
-        own_scores = self._own_block.scores(query, keys)
-        scores.append(own_scores if self._own_bias is None else own_scores.add_(self._own_bias))
-        weights = torch.cat(scores, -1).softmax(-1, dtype=torch.float32).to(query.dtype)
-        *shared_weights, own_weights = weights.split([part.shape[-1] for part in scores], -1)
-        out = self._own_block.weighted(own_weights, values)
-        for part, (block, (_, block_values)) in zip(shared_weights, shared):
-            out = out + block.weighted(part, block_values)
-        return out
-
-
-def _bias(is_hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What to add to scores: minus infinity where hidden."""
-    return torch.zeros(is_hidden.shape, dtype=dtype, device=is_hidden.device).masked_fill_(is_hidden, float("-inf"))
+        if self._own_bias is not None and self._own_block.bias is None:
+            self._own_block.hide(self._own_bias, query.shape[2])  # once a step, not once a layer
+        shared = [(block, *states[layer]) for block, states in self._shared_blocks]
+        return joined([block.attend(query, *states, scaling) for block, *states in [*shared, (self._own_block, keys, values)]])
 
 
 class _Block:
@@ -197,16 +187,20 @@ class _Block:
             filler = torch.zeros(num_groups * self._num_slots, dtype=torch.long)
             filler[place] = token
             self._place, self._token = place.to(device), filler.to(device)
-        self._bias = None if bias is None else bias[:, None, None]  # (M, 1, 1, L)
+        self.bias = None if bias is None else bias[:, None, None]  # (M, 1, 1, L), or (M, 1, slots * G, L)
 
-    def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """(N, H, G, D) against (M, H, L, D) -> (N, H, G, L)."""
-        scores = self._into_slots(query) @ keys.transpose(-1, -2)
-        return self._into_tokens(scores if self._bias is None else scores.add_(self._bias), query.shape[2])
+    def hide(self, token_bias: torch.Tensor, queries: int) -> None:
+        """Have `token_bias` (N, 1, 1, L) added to the scores of each token, all of its G `queries`."""
+        is_plain = self._is_full and self._num_slots == 1
+        self.bias = token_bias if is_plain else self._into_slots(token_bias.expand(-1, 1, queries, -1))
 
-    def weighted(self, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """(N, H, G, L) times (M, H, L, D) -> (N, H, G, D)."""
-        return self._into_tokens(self._into_slots(weights) @ values, weights.shape[2])
+    def attend(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `partial_attention`: query (N, H, G, D), keys and values (M, H, L, D) -> (N, H, G, D), (N, H, G)."""
+        out, log_total = partial_attention(self._into_slots(query), keys, values, self.bias, scaling)
+        queries = query.shape[2]
+        return self._into_tokens(out, queries), self._into_tokens(log_total.unsqueeze(-1), queries).squeeze(-1)
 
     def _into_slots(self, tokens: torch.Tensor) -> torch.Tensor:
         """(N, H, G, X) -> (M, H, slots * G, X)."""
@@ -220,7 +214,6 @@ class _Block:
         """(M, H, slots * G, X) -> (N, H, G, X)."""
         if self._is_full and self._num_slots == 1:
             return slots
-        groups, heads, _, size = slots.shape
-        tokens = slots.view(groups, heads, self._num_slots, queries, size).transpose(1, 2)
-        tokens = tokens.reshape(-1, heads, queries, size)
+        tokens = slots.unflatten(2, (self._num_slots, queries)).transpose(1, 2)
+        tokens = tokens.flatten(0, 1)
         return tokens if self._is_full else tokens[self._place]
