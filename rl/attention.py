@@ -124,6 +124,6 @@ def _attention(
 
 AttentionInterface.register("sdpa", _attention)
 
-# PyTorch's first choice on Hopper from 2.11 on. Its backward pass gives NaN under a mask where all scores of a query are far below
-# zero, as in Qwen2.5 (pytorch issue 196678).
+# PyTorch's first choice on Hopper from 2.11 on. Its backward pass gives NaN under a mask where all scores of a query are far
+# below zero, as in Qwen2.5 (pytorch issue 196678).
 torch.backends.cuda.enable_cudnn_sdp(False)

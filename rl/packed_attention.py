@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-# Sequences up to so much longer than the shortest are attended together: padding costs as much as tokens, a call little.
-MAX_STRETCH = 1.25
+# Sequences up to so much longer than the shortest are attended together. Padding costs a CPU as much as tokens, and a call
+# little; a GPU waits for calls.
+MAX_STRETCH = {"cpu": 1.25, "cuda": 4.0}
 
 
 class Packing:
@@ -30,11 +31,11 @@ class Packing:
             else:
                 alone.append((start, prompt))
                 starts = [start + prompt + sum(completions[:i]) for i in range(len(completions))]
-                for members in groups_of_like_length(completions):
+                for members in groups_of_like_length(completions, device):
                     sequences = [(starts[i], completions[i]) for i in sorted(members)]
                     blocks.append(_Block(sequences, (start, start + prompt), device))
             start += prompt + sum(completions)
-        for members in groups_of_like_length([length for _, length in alone]):
+        for members in groups_of_like_length([length for _, length in alone], device):
             blocks.append(_Block([alone[i] for i in sorted(members)], None, device))
         self._blocks = sorted(blocks, key=lambda block: int(block.real_columns[0]))  # often the order of the row
         columns = torch.cat([block.real_columns for block in self._blocks])
@@ -105,11 +106,12 @@ class _Block:
         return torch.cat([states[:, slice(*self._shared)].expand(self._num, -1, -1, -1), own], dim=2)
 
 
-def groups_of_like_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices in groups, by length."""
+def groups_of_like_length(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
+    """Indices in groups, by length, for work on `device`."""
+    max_stretch = MAX_STRETCH.get(device.type, MAX_STRETCH["cpu"])
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if not groups or lengths[index] > MAX_STRETCH * lengths[groups[-1][0]]:
+        if not groups or lengths[index] > max_stretch * lengths[groups[-1][0]]:
             groups.append([])
         groups[-1].append(index)
     return groups

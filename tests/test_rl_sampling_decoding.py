@@ -329,7 +329,7 @@ def test_attempts_of_one_token_are_gone_on_from_too():
 
 
 def test_prompts_of_unlike_length_are_computed_in_passes_with_little_padding():
-    assert groups_of_like_length([100, 10, 12, 90, 13, 1]) == [[5], [1, 2], [4], [3, 0]]
+    assert groups_of_like_length([100, 10, 12, 90, 13, 1], CPU) == [[5], [1, 2], [4], [3, 0]]
     model, prompts = small_model("llama"), prompts_of(10, 12, 100, 90)
     assert fed_tokens(model, lambda: sample(model, prompts, 1, max_new_tokens=1)) == [12, 100]
 

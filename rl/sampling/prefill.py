@@ -32,7 +32,7 @@ def prefill_blocks(model: PreTrainedModel, prompts: list[list[int]], memory: Pro
     num_new = [len(p) - num_common - _length(states) for p, states in zip(prompts, remembered)]
     rows: list[States] = [[] for _ in prompts]
     logits: list[torch.Tensor] = [torch.empty(0)] * len(prompts)
-    for group in groups_of_like_length(num_new):
+    for group in groups_of_like_length(num_new, model.device):
         ids = [prompts[i][-num_new[i] :] for i in group]
         cache, mask, group_logits = _pass(model, ids, [remembered[i] for i in group], memory.common)
         for place, i in enumerate(group):
