@@ -28,6 +28,13 @@ def test_templates(stage):
     assert "auto" not in json.dumps(config)
 
 
+def test_deepspeed_does_not_wait_for_the_gpu_in_forward_passes_unless_told(tmp_path):
+    """Its timer would, in the module's own passes too, from the third step on: a decoding step could not be recorded."""
+    assert load_zero_config(None, 1, 1.0, torch.float32)["timers"] == {"throughput": {"enabled": False}}
+    own = {"throughput": {"enabled": True, "synchronized": True}}
+    assert load_zero_config(write(tmp_path / "z.json", timers=own), 1, 1.0, torch.float32)["timers"] == own
+
+
 def test_default_is_stage_two():
     assert zero_stage(load_zero_config(None, 1, 1.0, torch.float32)) == 2
 

@@ -4,6 +4,7 @@ A decoding step takes a GPU a few milliseconds and the processor, which launches
 as long. A recording has fixed shapes and fixed addresses, so it serves as long as the same rows go on in the same caches.
 """
 
+import gc
 import logging
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
@@ -92,12 +93,15 @@ class _Recording:
         with torch.cuda.stream(kind._stream):
             # Not "global": other threads may talk to the GPU, such as the one that watches collectives.
             graph.capture_begin(*([kind._last.pool()] if kind._last else []), capture_error_mode="thread_local")
+            gc.disable()  # what it would clean up may talk to the GPU
             try:
                 step()
             except BaseException:
                 with suppress(RuntimeError):  # that what was recorded is of no use: the cause is told
                     graph.capture_end()
                 raise
+            finally:
+                gc.enable()
             graph.capture_end()
         torch.cuda.current_stream().wait_stream(kind._stream)
         return graph

@@ -6,6 +6,7 @@ generator serves the whole batch, so a sample depends on what it was decoded wit
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -80,9 +81,12 @@ def _paging_config(
     is_flash = "flash" in model.config._attn_implementation
     page_tokens = PAGE_TOKENS["flash" if is_flash else "other"]
     row_tokens = max(map(len, prompts)) + max_new_tokens
+    known = {one.name for one in fields(ContinuousBatchingConfig)}  # transformers renames and adds
+    more = {"page_size" if "page_size" in known else "block_size": page_tokens}
+    if "auto_switch_to_flash" in known:
+        more["auto_switch_to_flash"] = False  # sampling and training are to run the same attention
     return ContinuousBatchingConfig(
         return_logprobs=True,
-        page_size=page_tokens,
         # Left to itself the cache takes nine tenths of the memory that is free, which the update will want.
         num_blocks=max_rows * -(-row_tokens // page_tokens),
         max_batch_tokens=max(PREFILL_TOKENS, max_rows),
@@ -91,8 +95,8 @@ def _paging_config(
         allow_block_sharing=num_samples == 1,
         use_cuda_graph=is_flash and model.device.type == "cuda",
         use_async_batching=False,  # a row that is cancelled in flight would lose its pages twice
-        auto_switch_to_flash=False,  # sampling and training are to run the same attention
         seed=int(np.random.SeedSequence([part for seed in seeds for part in (len(seed), *seed)]).generate_state(1)[0]),
+        **more,
     )
 
 
