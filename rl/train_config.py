@@ -107,6 +107,11 @@ class TrainFlags(ModelFlags):
             raise ConfigError(
                 f"--eval_num_turns is {self.eval_num_turns} but there is no --eval_data; give it, or drop --eval_num_turns"
             )
+        if self.save_only_model and self.resume_from_checkpoint:
+            raise ConfigError(
+                f"--save_only_model is true and --resume_from_checkpoint {self.resume_from_checkpoint}: such a run writes nothing "
+                "to go on from, and would begin anew in the place of the one before; drop one of the two"
+            )
         if self.micro_batch_tokens and self.per_device_train_batch_size != DEFAULT_TRAIN_ROWS:
             raise ConfigError(
                 f"--micro_batch_tokens is {self.micro_batch_tokens} and --per_device_train_batch_size "

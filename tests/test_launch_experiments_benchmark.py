@@ -27,6 +27,11 @@ def test_each_stage_starts_from_the_one_before(monkeypatch):
     assert all("--resume_from_checkpoint auto" in made[name] for name in ("boost-3", "tree-3"))
 
 
+def test_a_run_that_saves_the_model_alone_is_not_told_to_go_on(monkeypatch):
+    made = dict(stages(monkeypatch, "--arms", "tree", "--rl_flags=--save_only_model"))
+    assert "--resume_from_checkpoint" in made["boost-3"] and "--resume_from_checkpoint" not in made["tree-3"]
+
+
 def test_pairs_at_hand_are_not_made(monkeypatch):
     made = dict(stages(monkeypatch, "--arms", "tree", "--boost_data", "my.json"))
     assert list(made) == ["eval-model", "boost-3", "eval-boost-3", "tree-3", "eval-tree-3"]

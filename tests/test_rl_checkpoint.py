@@ -36,8 +36,8 @@ class Writes:
         Path(folder, "config.json").write_text("{}")
 
 
-def save(folder, step, limit):
-    save_checkpoint(Writes(), Writes(), Writes(), {}, folder, Alone(), step=step, limit=limit)
+def save(folder, step, limit, **flags):
+    save_checkpoint(Writes(), Writes(), Writes(), {}, folder, Alone(), step=step, limit=limit, **flags)
 
 
 def checkpoint(folder, step):
@@ -106,6 +106,14 @@ def test_what_was_just_saved_is_never_what_the_limit_removes(tmp_path, limit, ke
     save(tmp_path, 3, limit)
     assert {int(path.name.split("-")[1]) for path in tmp_path.glob("checkpoint-*")} == kept
     assert what_is_wrong(tmp_path / "checkpoint-3") is None
+
+
+def test_the_model_alone_is_no_checkpoint_to_go_on_from(tmp_path):
+    save(tmp_path, 4, limit=1)
+    save(tmp_path, 8, limit=1, only_model=True)
+    (path,) = tmp_path.glob("checkpoint-*")
+    assert [file.name for file in path.iterdir()] == ["config.json"]
+    assert "it is a model and no checkpoint" in what_is_wrong(path)
 
 
 def test_what_a_killed_run_left_half_written_goes(tmp_path):

@@ -59,6 +59,11 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--entropy_coef", -1], "--entropy_coef is -1.0: it must be at least 0"),
         (["--max_resampling_rounds", 3], "--max_resampling_rounds is 3: nothing is resampled where nothing is dropped; add"),
         (["--prompt_lookup_num_tokens", 4, "--sampler", "paged"], "--sampler paged: only batch drafts; use it, or drop"),
+        (["--prompt_lookup_num_tokens", 4, "--sampler", "graphs"], "--sampler graphs: only batch drafts; use it, or drop"),
+        (
+            ["--save_only_model", "--resume_from_checkpoint", "auto"],
+            "--save_only_model is true and --resume_from_checkpoint auto: such a run writes nothing to go on from",
+        ),
         (["--prompt_lookup_num_tokens", -1], "--prompt_lookup_num_tokens is -1: it must be at least 0"),
         (["--max_resampling_rounds", -1, "--drop_equal_groups"], "--max_resampling_rounds is -1: it must be at least 0"),
         (

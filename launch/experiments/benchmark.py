@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ("--config", str(ROOT / "launch/presets/published.yaml"))
-RESUME = ("--resume_from_checkpoint", "auto")
 # For modules: paths stay those of the user's folder.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
 ARMS = {
@@ -87,8 +86,8 @@ def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[obj
                 boost,
                 [
                     *(*launcher, ROOT / "train_boost.py", "--model_name_or_path", flags.model_name_or_path),
-                    *("--train_data", pairs, "--output_dir", boost, "--seed", seed, "--max_steps", flags.boost_steps, *RESUME),
-                    *shlex.split(flags.boost_flags),
+                    *("--train_data", pairs, "--output_dir", boost, "--seed", seed, "--max_steps", flags.boost_steps),
+                    *_resumable(flags.boost_flags),
                 ],
             ),
             (out / f"eval-boost-{seed}", [*evaluate, start, "--output_dir", out / f"eval-boost-{seed}"]),
@@ -97,7 +96,7 @@ def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[obj
         folder = out / f"{arm}-{seed}"
         train = [
             *(*launcher, ROOT / "train_cocos.py", "--model_name_or_path", start, "--train_data", flags.train_data, *ARMS[arm]),
-            *("--output_dir", folder, "--seed", seed, "--max_steps", flags.max_steps, *RESUME, *shlex.split(flags.rl_flags)),
+            *("--output_dir", folder, "--seed", seed, "--max_steps", flags.max_steps, *_resumable(flags.rl_flags)),
         ]
         trained = folder / f"checkpoint-{flags.max_steps}"
         stages += [
@@ -105,6 +104,12 @@ def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[obj
             (out / f"eval-{folder.name}", [*evaluate, trained, "--output_dir", out / f"eval-{folder.name}"]),
         ]
     return stages
+
+
+def _resumable(more: str) -> list[str]:
+    """Flags of a training script, and that it is to go on where it was stopped, unless it leaves nothing to go on from."""
+    words = shlex.split(more)
+    return words if "--save_only_model" in words else ["--resume_from_checkpoint", "auto", *words]
 
 
 def _run(folder: Path, command: list[object]) -> None:
