@@ -1,10 +1,10 @@
-"""Seconds of a CoCoS step on 8 and 64 GPUs, on paper: a model with stated inputs. Nothing in it is measured on a GPU.
+"""Seconds of a CoCoS step on 8 and 64 GPUs, on paper: a model with stated inputs. No step of several GPUs was measured.
 
     python -m launch.experiments.scale
 
 Every input is a flag. The hardware's defaults are an H100's public figures, the models' shapes those of Qwen2.5, the sandbox's
-rate is that of docs/SANDBOX.md on CPU cores. The utilisation, the least seconds of a decoding step and the lengths of attempts
-are assumptions: give what you have measured in their place. `launch/experiments/scale/model.py` says what is left out.
+rate is that of docs/SANDBOX.md on CPU cores. The utilisation and the least seconds of a decoding step were measured on one GPU
+(docs/SPEED.md), the lengths of attempts are assumptions: give what you have measured in their place. `launch/experiments/scale/model.py` says what is left out.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     given = ", ".join(f"{name} {value:g}" for name, value in vars(inputs).items())
-    print(f"On paper; nothing was measured on a GPU. Inputs: {given}")
+    print(f"On paper; no step of several GPUs was measured. Inputs: {given}")
     for table in (step_table(steps), settings_table(flags.gpus, inputs), stage_table(steps), hiding_table(inputs)):
         print("\n" + table)
     return 0
