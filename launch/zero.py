@@ -57,7 +57,7 @@ def load_zero_config(path: str | None, micro_batch_size: int, max_grad_norm: flo
         config[key] = value
     config.pop("train_batch_size", None)
     # From the third step on its throughput timer waits for the GPU at every call of the module, which no CUDA graph can hold.
-    config.setdefault("timers", {"throughput": {"enabled": False}})
+    config.setdefault("timers", {}).setdefault("throughput", {"enabled": False})
     if dtype == torch.float16 and not get_accelerator().is_fp16_supported():
         raise ZeroConfigError("--dtype is float16: DeepSpeed does not compute in it on this device; use bfloat16 or float32")
     for key, of in (("bf16", torch.bfloat16), ("fp16", torch.float16)):

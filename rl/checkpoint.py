@@ -111,7 +111,7 @@ def _explained(aside: Path) -> Iterator[None]:
         shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointError(
             f"{aside} can't be written with {free / 1e6:.0f} MB free on its disk ({error}); the checkpoints before it are "
-            "whole: make room, then go on with --resume_from_checkpoint auto"
+            "whole: make room, then go on with --resume_from_checkpoint auto (not with --save_only_model)"
         ) from error
 
 
@@ -196,12 +196,19 @@ def restore(folder: Path, engine: Any, processes: Any) -> dict[str, Any]:
     return _state(folder)
 
 
-def _newest_whole(output_dir: Path) -> Path | None:
+def _newest_whole(output_dir: Path) -> Path | str | None:
+    """The checkpoint, or what speaks against looking for one, or None where there is none yet."""
     for folder in _checkpoints(output_dir):
         reason = what_is_wrong(folder)
         if reason is None:
             return folder
         logger.warning("%s is skipped: %s", folder, reason)
+    alone = next((folder for folder in _checkpoints(output_dir) if not (folder / "trainer").is_dir()), None)
+    if alone is not None:  # to begin anew would take the run before for broken, and its files away
+        return (
+            f"--resume_from_checkpoint auto: {alone} is a model alone (--save_only_model), which no run can go on from; give "
+            f"another --output_dir, with --model_name_or_path {alone} to start from its weights"
+        )
     return None
 
 

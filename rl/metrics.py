@@ -239,8 +239,8 @@ def _keep_steps(path: Path, last: int | None) -> None:
         return
     if last is None:
         raise ConfigError(
-            f"--output_dir {path.parent} holds a run already; add --resume_from_checkpoint auto to go on with it, or give "
-            "another folder"
+            f"--output_dir {path.parent} holds a run already; add --resume_from_checkpoint auto to go on with it (not "
+            "after --save_only_model), or give another folder"
         )
     with open(path, "rb+") as stream:
         end = 0

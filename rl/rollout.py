@@ -22,7 +22,7 @@ from rl.pretrained import context_tokens, eos_token_ids
 from rl.sampling.batch import sample_batch
 from rl.sampling.packed_linears import packed_linears
 from rl.sampling.prompt_memory import PromptMemory
-from rl.sampling.sampler import Sampler, choose_sampler, sample_graphs
+from rl.sampling.sampler import Sampler, choose_sampler
 from rl.trajectory import Attempt, Rollout
 from sandbox.pool import Limits, SandboxPool
 from sandbox.suite import Suite, compile_suite, defined_names
@@ -102,8 +102,7 @@ class Collector:
         memory = PromptMemory()
         max_draft = self.max_draft
         if max_draft is None:
-            # Recorded steps of one token a row are faster than drafting, whose steps differ from each other.
-            max_draft = GREEDY_DRAFT if temperature == 0 and self.sampler is not sample_graphs else 0
+            max_draft = GREEDY_DRAFT if temperature == 0 else 0
         with packed_linears(model):
             for turn, num_samples in enumerate(branching, 1):
                 memory.start_turn(max_rows=self.limit.rows if turn < len(branching) else 0)
@@ -202,7 +201,8 @@ def build_collector(
     sampler = choose_sampler(config.sampler, model_config, device)
     if config.prompt_lookup_num_tokens and sampler is not sample_batch:
         logger.warning(
-            "--prompt_lookup_num_tokens is %d: nothing is drafted here; --sampler batch drafts", config.prompt_lookup_num_tokens
+            "--prompt_lookup_num_tokens is %d: neither pages nor CUDA graphs take drafts; --sampler batch does",
+            config.prompt_lookup_num_tokens,
         )
     limit, max_draft = PassLimit(max_rows), config.prompt_lookup_num_tokens
     return Collector(encoder, sampler, pool, suites, config.max_new_tokens, room, limit, max_draft)

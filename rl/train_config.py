@@ -109,8 +109,8 @@ class TrainFlags(ModelFlags):
             )
         if self.save_only_model and self.resume_from_checkpoint:
             raise ConfigError(
-                f"--save_only_model is true and --resume_from_checkpoint {self.resume_from_checkpoint}: such a run writes nothing "
-                "to go on from, and would begin anew in the place of the one before; drop one of the two"
+                f"--save_only_model is true and --resume_from_checkpoint {self.resume_from_checkpoint}: such a run writes "
+                "nothing to go on from, and would begin anew in the place of the one before; drop one of the two"
             )
         if self.micro_batch_tokens and self.per_device_train_batch_size != DEFAULT_TRAIN_ROWS:
             raise ConfigError(

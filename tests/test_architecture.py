@@ -14,6 +14,7 @@ SCRIPTS = {
     "step_profile": {"rl", "data", "torch"},
     "process_memory": {"torch"},
     "step_speed": {"torch"},
+    "gpu_sampling": {"rl", "torch", "transformers"},
     "published_loop": {"rl", "data", "torch", "transformers"},
     "trl_rloo": {"data", "sandbox", "torch", "transformers", "datasets", "trl"},
 }

@@ -27,9 +27,21 @@ def test_each_stage_starts_from_the_one_before(monkeypatch):
     assert all("--resume_from_checkpoint auto" in made[name] for name in ("boost-3", "tree-3"))
 
 
-def test_a_run_that_saves_the_model_alone_is_not_told_to_go_on(monkeypatch):
-    made = dict(stages(monkeypatch, "--arms", "tree", "--rl_flags=--save_only_model"))
-    assert "--resume_from_checkpoint" in made["boost-3"] and "--resume_from_checkpoint" not in made["tree-3"]
+@pytest.mark.parametrize(
+    ("flags", "goes_on"),
+    [
+        ("--save_only_model", False),
+        ("--save_only_model True --seed 1", False),
+        ("--save_only_model=true", False),
+        ("--save_only_model False", True),
+        ("--save_only_model=false", True),
+        ("", True),
+    ],
+)
+def test_a_run_that_saves_the_model_alone_is_not_told_to_go_on(flags, goes_on, monkeypatch):
+    made = dict(stages(monkeypatch, "--arms", "tree", f"--rl_flags={flags}"))
+    assert "--resume_from_checkpoint auto" in made["boost-3"]
+    assert ("--resume_from_checkpoint auto" in made["tree-3"]) == goes_on
 
 
 def test_pairs_at_hand_are_not_made(monkeypatch):

@@ -31,6 +31,8 @@ def test_templates(stage):
 def test_deepspeed_does_not_wait_for_the_gpu_in_forward_passes_unless_told(tmp_path):
     """Its timer would, in the module's own passes too, from the third step on: a decoding step could not be recorded."""
     assert load_zero_config(None, 1, 1.0, torch.float32)["timers"] == {"throughput": {"enabled": False}}
+    other = load_zero_config(write(tmp_path / "z.json", timers={"other": 1}), 1, 1.0, torch.float32)["timers"]
+    assert other == {"other": 1, "throughput": {"enabled": False}}
     own = {"throughput": {"enabled": True, "synchronized": True}}
     assert load_zero_config(write(tmp_path / "z.json", timers=own), 1, 1.0, torch.float32)["timers"] == own
 

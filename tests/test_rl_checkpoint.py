@@ -114,6 +114,8 @@ def test_the_model_alone_is_no_checkpoint_to_go_on_from(tmp_path):
     (path,) = tmp_path.glob("checkpoint-*")
     assert [file.name for file in path.iterdir()] == ["config.json"]
     assert "it is a model and no checkpoint" in what_is_wrong(path)
+    with pytest.raises(ConfigError, match=r"checkpoint-8 is a model alone .* give another --output_dir, with --model_name_or"):
+        find_checkpoint(tmp_path, "auto", Alone(), 2)
 
 
 def test_what_a_killed_run_left_half_written_goes(tmp_path):

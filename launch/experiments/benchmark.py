@@ -12,6 +12,7 @@ finished stage is kept; the same command goes on where it was stopped.
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -109,7 +110,8 @@ def stages_of(flags: argparse.Namespace, seed: int) -> list[tuple[Path, list[obj
 def _resumable(more: str) -> list[str]:
     """Flags of a training script, and that it is to go on where it was stopped, unless it leaves nothing to go on from."""
     words = shlex.split(more)
-    return words if "--save_only_model" in words else ["--resume_from_checkpoint", "auto", *words]
+    leaves_nothing = re.search(r"--save_only_model(?![= ](?i:false|no|0)\b)", " ".join(words))
+    return words if leaves_nothing else ["--resume_from_checkpoint", "auto", *words]
 
 
 def _run(folder: Path, command: list[object]) -> None:

@@ -136,6 +136,8 @@ def step(
         own = logprobs_of(policy, first, flags), from_logits(turns[1].logits, corrections, flags.temperature)
         theirs = [logprobs_of(reference, rows, flags) for rows in (first, corrections)]
     kls = [sequence_kl(rows, *pair) for rows, *pair in zip((first, corrections), own, theirs)]
+    if policy.device.type == "cuda":
+        torch.cuda.synchronize()
     clock.lap("kl_s")
     repeated = problems * flags.rloo_k
     r1 = grade(repeated, turns[0].completions * flags.rloo_k, encoder, flags.timeout_s)
@@ -145,6 +147,8 @@ def step(
     groups = scores.view(flags.rloo_k, -1).T  # (P, K)
     advantages = leave_one_out(groups, torch.ones_like(groups, dtype=torch.bool)).T.flatten()  # (N,)
     loss = update(policy, optimizer, corrections, own[1], advantages.to(policy.device), flags)
+    if policy.device.type == "cuda":
+        torch.cuda.synchronize()
     clock.lap("update_s")
     return {
         "train/loss": loss,

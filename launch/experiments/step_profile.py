@@ -6,8 +6,8 @@
 Takes all flags of `train_cocos.py` and makes its first two steps, on one process; the first, which allocates, is not looked at,
 and no problems are replaced (`--drop_equal_groups`).
 Seconds of operators are their own, without those they call: on a GPU of their kernels there, else on the thread that calls
-them. The profiler adds to each call, most
-of all where calls are short, as in decoding, and takes its time afterwards: sample few tokens.
+them. The profiler adds to each call, most of all where calls are short, as in decoding, and takes its time afterwards: sample
+few tokens.
 """
 
 import sys

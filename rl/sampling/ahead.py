@@ -25,8 +25,8 @@ class Ahead:
     """Steps of one token for each of the rows of `states`, as long as these stay the same."""
 
     def __init__(self, states: SharedPrompts, temperature: float):
-        self._states, self._temperature, self._recorder = states, temperature, Recorder()
         rows, device = states.num_rows, states.device
+        self._states, self._temperature, self._recorder = states, temperature, Recorder(states.model, device)
         states.lay_out(torch.arange(rows))
         self._inputs = torch.zeros(4, rows, dtype=torch.long, device=device)  # as `SharedPrompts.step` takes them
         self._num = torch.zeros(1, dtype=torch.long, device=device)  # of the next token ahead

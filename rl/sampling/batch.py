@@ -18,6 +18,7 @@ from rl.attention import has_plain_attention
 from rl.completion import Sample, Seed, StopCondition
 from rl.pass_limit import PassLimit, can_begin_again
 from rl.sampling.ahead import AHEAD, Ahead
+from rl.sampling.cuda_graphs import forget_recordings
 from rl.sampling.decoding import RepeatedPrompts, SharedPrompts
 from rl.sampling.drafts import Drafter, PromptText
 from rl.sampling.draw import cdf_dtype, draw_tokens
@@ -81,6 +82,7 @@ def sample_batch(
         if is_too_much:  # outside of the handler, whose traceback holds the tensors
             decoding = None
             memory.forget()
+            forget_recordings()
             limit.halve("sampling")
             continue
         for owner, finished in zip(owners, decoding.samples):
@@ -183,6 +185,7 @@ class _Decoding:
         can_be_ahead = ahead and isinstance(self._states, SharedPrompts) and can_begin_again(model)
         self._ahead = Ahead(self._states, temperature) if can_be_ahead else None
         self._compact_below = COMPACT_AHEAD_BELOW if can_be_ahead else COMPACT_BELOW
+        max_draft = 0 if can_be_ahead else max_draft
         texts = [PromptText(prompt) for prompt in prompts] if max_draft else []
         self._rows = [
             _Row(prompts[i], row_uniforms, Drafter(texts[i], max_draft) if texts else None)

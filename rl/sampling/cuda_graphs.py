@@ -6,8 +6,11 @@ as long. A recording has fixed shapes and fixed addresses, so it serves as long 
 
 import gc
 import logging
+import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import torch
 
@@ -22,7 +25,9 @@ class Recorder:
     The first makes room in caches and warms kernels up, which a recording must not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: torch.nn.Module, device: torch.device):
+        """`model` is what the steps call, on `device`."""
+        self._model, self._device = model, device
         self._key: Hashable = None
         self._recording: _Recording | None = None
 
@@ -31,9 +36,8 @@ class Recorder:
 
         A step changes what the next one reads at its end only: one that fails is begun again.
         """
-        global _is_possible
         num_done = 0
-        if _is_possible:
+        if self._model not in _not_recordable:
             try:
                 if key != self._key:
                     self._key, self._recording = key, None
@@ -41,26 +45,29 @@ class Recorder:
                         step()
                     num_done = 1
                 if num_done < times:
-                    self._recording = self._recording or _Recording(step)
+                    self._recording = self._recording or _Recording(step, self._device)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # such as experts that are chosen on the processor
-                _is_possible, self._key = False, None
+                _not_recordable.add(self._model)
+                self._recording = None
                 logger.warning("decoding steps of this model can't be recorded (%s): sampling is slower", _first_line(error))
-        again = self._recording.replay if _is_possible and self._recording else step
+        again = self._recording.replay if self._recording else step
         for _ in range(times - num_done):
             again()
 
 
-# A model that can't be recorded is found out once.
-_is_possible = True
+# Models whose steps can't be recorded: each is found out once.
+_not_recordable: WeakSet[torch.nn.Module] = WeakSet()
 
 
 @contextmanager
 def _synchronizing_is_an_error() -> Iterator[None]:
     """Inside, an operator that makes the processor wait for the GPU raises RuntimeError: a recording must have none."""
     mode = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
@@ -71,40 +78,77 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
+@dataclass
+class _Recordings:
+    """What the recordings on one GPU share: a stream, and the last one's memory, else each would leave a pool behind."""
+
+    stream: torch.cuda.Stream = field(default_factory=torch.cuda.Stream)
+    last: torch.cuda.CUDAGraph | None = None
+
+
+_recordings: dict[torch.device, _Recordings] = {}
+
+
+def forget_recordings() -> None:
+    """Let go of the memory that is kept for the next recording."""
+    for shared in _recordings.values():
+        shared.last = None
+
+
 class _Recording:
     """One recorded step."""
 
-    # All recordings are made on one stream and take their memory from the last one's pool: else each would leave a pool behind.
-    _stream: torch.cuda.Stream | None = None
-    _last: torch.cuda.CUDAGraph | None = None
-
-    def __init__(self, step: Step):
-        try:
-            self._graph = self._record(step)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()  # while it records, the allocator can't give back what it has cached
-            self._graph = self._record(step)
-        type(self)._last = self._graph
-
-    def _record(self, step: Step) -> torch.cuda.CUDAGraph:
-        kind, graph = type(self), torch.cuda.CUDAGraph()
-        kind._stream = kind._stream or torch.cuda.Stream()
-        kind._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(kind._stream):
-            # Not "global": other threads may talk to the GPU, such as the one that watches collectives.
-            graph.capture_begin(*([kind._last.pool()] if kind._last else []), capture_error_mode="thread_local")
-            gc.disable()  # what it would clean up may talk to the GPU
+    def __init__(self, step: Step, device: torch.device):
+        self._device = device
+        with torch.cuda.device(device):
+            shared = _recordings.setdefault(device, _Recordings())
             try:
-                step()
-            except BaseException:
-                with suppress(RuntimeError):  # that what was recorded is of no use: the cause is told
-                    graph.capture_end()
-                raise
-            finally:
-                gc.enable()
-            graph.capture_end()
-        torch.cuda.current_stream().wait_stream(kind._stream)
-        return graph
+                self._graph = _record(step, shared)
+            except torch.OutOfMemoryError:
+                self._graph = None
+            if self._graph is None:  # outside of the handler, whose traceback holds the tensors
+                torch.cuda.empty_cache()  # while it records, the allocator can't give back what it has cached
+                self._graph = _record(step, shared)
+            shared.last = self._graph
 
     def replay(self) -> None:
-        self._graph.replay()
+        with torch.cuda.device(self._device):
+            self._graph.replay()
+
+
+def _record(step: Step, shared: _Recordings) -> torch.cuda.CUDAGraph:
+    graph = torch.cuda.CUDAGraph()
+    pool = shared.last.pool() if shared.last else torch.cuda.graph_pool_handle()
+    shared.stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(shared.stream), _no_garbage_collection():
+        # Not "global": other threads may talk to the GPU, such as the one that watches collectives.
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        try:
+            step()
+        except BaseException:
+            _give_up(graph, pool)
+            raise
+        graph.capture_end()
+    torch.cuda.current_stream().wait_stream(shared.stream)
+    return graph
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """What is cleaned up may talk to the GPU."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _give_up(graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
+    """End a recording that failed; its cause is told elsewhere."""
+    try:
+        graph.capture_end()
+    except RuntimeError:
+        with suppress(RuntimeError):  # then the allocator still takes the stream for one that is recorded
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)

@@ -62,7 +62,7 @@ class SharedPrompts:
 
     def __init__(self, model: PreTrainedModel, prompts: Blocks, owner: torch.Tensor, common: States):
         """`prompts` are the P prompts behind `common`, the prefix of all; `owner` (B,), on the CPU, is each row's prompt."""
-        self._model, self._owner = model, owner
+        self.model, self._owner = model, owner
         self._prompts, self._prompt_mask = prompts.states, prompts.mask
         self._prompt_bias = bias_of(~prompts.mask, model.dtype)
         num_common = common[0][0].shape[-2] if common else 0
@@ -80,7 +80,7 @@ class SharedPrompts:
     @property
     def device(self) -> torch.device:
         """Of the model."""
-        return self._model.device
+        return self.model.device
 
     def advance(self, tokens: Sequence[Sequence[int]], num_own: Sequence[int]) -> torch.Tensor:
         """Logits (N, V) after each of `tokens`, row by row: what follows the first `num_own` own tokens of each of the B rows.
@@ -116,8 +116,8 @@ class SharedPrompts:
         self._own_bias = self._own_block.bias = None
         if is_ragged:
             is_ahead = torch.arange(length, device=self.device) > column.unsqueeze(-1)  # (N, T) of a token's own row
-            self._own_bias = bias_of(is_ahead, self._model.dtype)[:, None, None]  # (N, 1, 1, T)
-        out = self._model(
+            self._own_bias = bias_of(is_ahead, self.model.dtype)[:, None, None]  # (N, 1, 1, T)
+        out = self.model(
             input_ids=ids.unsqueeze(-1),
             position_ids=positions.unsqueeze(-1),
             past_key_values=self._own,
@@ -214,6 +214,5 @@ class _Block:
         """(M, H, slots * G, X) -> (N, H, G, X)."""
         if self._is_full and self._num_slots == 1:
             return slots
-        tokens = slots.unflatten(2, (self._num_slots, queries)).transpose(1, 2)
-        tokens = tokens.flatten(0, 1)
+        tokens = slots.unflatten(2, (self._num_slots, queries)).transpose(1, 2).flatten(0, 1)
         return tokens if self._is_full else tokens[self._place]

@@ -7,6 +7,7 @@ nats in a model whose queries and keys are large, such as Qwen2.5.
 Shapes: `M` groups, `H` heads, `Q` queries, `L` keys, `D` head size.
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -23,22 +24,36 @@ def partial_attention(
     Shapes: (M, H, Q, D), (M, H, L, D) twice, bias of `bias_of` broadcast to (M, H, Q, L) -> (M, H, Q, D), (M, H, Q).
     """
     if bias is not None:
-        bias = bias[..., : keys.shape[2]]
-    if values.shape[-1] == query.shape[-1]:
-        if query.device.type == "cpu":
-            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                query, keys, values, 0.0, False, attn_mask=bias, scale=scaling
-            )
-        if query.device.type == "cuda":
-            if bias is not None:
-                bias = bias.expand(*query.shape[:3], keys.shape[2])
-            out, log_total, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
-                query, keys, values, bias, True, 0.0, False, scale=scaling
-            )
-            return out, log_total[..., : query.shape[2]]  # padded to a multiple of 32
+        bias = bias[..., : keys.shape[2]].to(query.dtype)
+    kernel = _kernel_for(query.device, query.dtype, query.shape[-1], values.shape[-1])
+    if kernel == "cpu":
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, keys, values, 0.0, False, attn_mask=bias, scale=scaling
+        )
+    if kernel == "cuda":
+        if bias is not None:
+            bias = bias.expand(*query.shape[:3], keys.shape[2])
+        out, log_total, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, keys, values, bias, True, 0.0, False, scale=scaling
+        )
+        return out, log_total[..., : query.shape[2]]  # padded to a multiple of 32
     scores = query.float() @ keys.float().transpose(-1, -2) * scaling
     scores = scores if bias is None else scores + bias
     return scores.softmax(-1).to(values.dtype) @ values, scores.logsumexp(-1)
+
+
+@functools.cache
+def _kernel_for(device: torch.device, dtype: torch.dtype, size: int, value_size: int) -> str | None:
+    """The kind of device whose kernel takes such heads; None where none does."""
+    if device.type not in ("cpu", "cuda") or size != value_size:
+        return None
+    if device.type == "cuda":
+        dtypes = {torch.float32, torch.float16}
+        if torch.cuda.get_device_capability(device) >= (8, 0):  # on older ones bfloat16 is emulated, and this kernel is not
+            dtypes.add(torch.bfloat16)
+        if dtype not in dtypes or size % 8:
+            return None
+    return device.type
 
 
 def joined(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

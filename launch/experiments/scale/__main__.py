@@ -4,7 +4,8 @@
 
 Every input is a flag. The hardware's defaults are an H100's public figures, the models' shapes those of Qwen2.5, the sandbox's
 rate is that of docs/SANDBOX.md on CPU cores. The utilisation and the least seconds of a decoding step were measured on one GPU
-(docs/SPEED.md), the lengths of attempts are assumptions: give what you have measured in their place. `launch/experiments/scale/model.py` says what is left out.
+(docs/SPEED.md), the lengths of attempts are assumptions: give what you have measured in their place.
+`launch/experiments/scale/model.py` says what is left out.
 """
 
 import argparse

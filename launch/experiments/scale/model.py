@@ -22,14 +22,14 @@ class Inputs:
     """Everything that the model is told. Bandwidths in bytes a second."""
 
     peak_flops: float = _input(989e12, "of a GPU, dense bf16 (H100)")
-    utilisation: float = _input(0.2, "share of it that forward and backward passes reach (measured: 1.5B, 10,000 tokens a step)")
+    utilisation: float = _input(0.2, "share of it that passes reach (measured: 1.5B, 10,000 tokens a step)")
     memory_bandwidth: float = _input(3.35e12, "of a GPU (H100)")
     memory_bytes: float = _input(80e9, "of a GPU (H100)")
     working_bytes: float = _input(15e9, "activations, cache, buckets (assumed, with checkpointing; --dry_run says it better)")
     bandwidth_inside: float = _input(450e9, "that a GPU sends with inside a node (NVLink of an H100)")
     bandwidth_between: float = _input(50e9, "and between nodes (400 Gbit/s a GPU)")
     gpus_per_node: int = _input(8, "")
-    decode_step_s: float = _input(0.007, "least seconds of a decoding step, by CUDA graphs (measured: 1.5B, prefill and recording included)")
+    decode_step_s: float = _input(0.007, "least seconds of a decoding step, by CUDA graphs (measured: 1.5B)")
     programs_per_s: float = _input(200.0, "that a sandbox worker grades on a core of its own (docs/SANDBOX.md)")
     endless_share: float = _input(0.01, "share of programs that run into the time limit (assumed)")
     endless_s: float = _input(6.0, "worker seconds of such a program: three tests of --test_timeout_s 2")
