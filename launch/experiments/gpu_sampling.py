@@ -20,7 +20,7 @@ from rl.pass_limit import PassLimit
 from rl.sampling.batch import sample_batch
 from rl.sampling.prompt_memory import PromptMemory
 
-VOCABULARY, TEMPERATURE, CUE = 300, 0.9, [8, 9]
+DEVICE, VOCABULARY, TEMPERATURE, CUE = "cuda", 300, 0.9, [8, 9]
 SMALL = {
     "vocab_size": VOCABULARY, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 6,
     "num_key_value_heads": 2, "head_dim": 8,
@@ -51,15 +51,14 @@ def main() -> int:
         print("error: gpu_sampling needs an NVIDIA GPU; the tests hold the same on a CPU, with a stand-in for CUDA graphs")
         return 2
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    print(
-        "| float32 | prompts begin | same tokens | largest difference, nats | batch, s | graphs, s |\n|---|---|---|---|---|---|"
-    )
+    heads = ("float32", "prompts begin", "same tokens", "largest difference, nats", "batch, s", "graphs, s")
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     is_same = True
     for name, config in FAMILIES.items():
         for common in (0, 40):
             (batch, batch_s), (graphs, graphs_s) = (two_turns(random_model(config), common, ahead) for ahead in (False, True))
             same = [(a, b) for a, b in zip(batch, graphs, strict=True) if a.completion_ids == b.completion_ids]
-            largest = max(abs(x - y) for a, b in same for x, y in zip(a.logprobs, b.logprobs))
+            largest = max((abs(x - y) for a, b in same for x, y in zip(a.logprobs, b.logprobs)), default=0.0)
             is_same &= len(same) == len(batch)
             cells = f"{len(same)} of {len(batch)} | {largest:.1e} | {batch_s:.2f} | {graphs_s:.2f}"
             print(f"| {name} | {'alike' if common else 'apart'} | {cells} |", flush=True)
@@ -70,7 +69,7 @@ def main() -> int:
 
 def random_model(config: object) -> torch.nn.Module:
     set_seed(0)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval().cuda()
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval().to(DEVICE)
     with torch.no_grad():
         for parameter in model.parameters():  # wider than the default, so that a wrong key is told from a right one
             if parameter.ndim > 1:
@@ -100,7 +99,7 @@ def two_turns(model: torch.nn.Module, common: int, ahead: bool) -> tuple[list[Sa
 def bfloat16_gaps() -> torch.Tensor:
     """Differences, one a token, of a model whose queries and keys are as large as Qwen2.5's."""
     set_seed(0)
-    model = AutoModelForCausalLM.from_config(LARGE, attn_implementation="sdpa").eval().cuda()
+    model = AutoModelForCausalLM.from_config(LARGE, attn_implementation="sdpa").eval().to(DEVICE)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1:
