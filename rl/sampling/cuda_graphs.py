@@ -101,7 +101,9 @@ class _Recording:
     def __init__(self, step: Step, device: torch.device):
         self._device = device
         with torch.cuda.device(device):
-            shared = _recordings.setdefault(device, _Recordings())
+            if device not in _recordings:
+                _recordings[device] = _Recordings()
+            shared = _recordings[device]
             try:
                 self._graph = _record(step, shared)
             except torch.OutOfMemoryError:
