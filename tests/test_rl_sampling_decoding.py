@@ -467,3 +467,8 @@ def test_scores_are_not_rounded_to_bfloat16(is_ahead, replays):
             with torch.no_grad():
                 gaps.append(torch.tensor(one.logprobs) - completion_logprobs(model, batch, 0.9)[0].float())
     assert torch.cat(gaps).abs().mean() < 0.03
+
+
+def test_cudnn_computes_no_attention():
+    """Its gradients are NaN where a mask is given and all scores are far below zero."""
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
