@@ -20,10 +20,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).parents[2]
+from launch.experiments.environment import PYTHONPATH, ROOT
+
 PUBLISHED = ("--config", str(ROOT / "launch/presets/published.yaml"))
-# For modules: paths stay those of the user's folder.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PYTHONPATH}  # for modules: paths stay those of the user's folder
 ARMS = {
     "published": PUBLISHED,
     "pass_rate": (*PUBLISHED, "--reward", "pass_rate"),

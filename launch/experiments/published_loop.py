@@ -128,28 +128,30 @@ def step(
 ) -> dict[str, float]:
     """One step; its times and counts under the names of our own metrics. Rows are K-major: problem by problem, K times over."""
     clock = Clock()
+
+    def lap(name: str) -> None:
+        if policy.device.type == "cuda":
+            torch.cuda.synchronize()
+        clock.lap(name)
+
     policy.eval()
     turns = published_rollout(policy, encoder, problems, flags, flags.to_the_limit)
-    clock.lap("sample_s")
+    lap("sample_s")
     first, corrections = (Rows.pad(turn.prompts, turn.completions, policy.device) for turn in turns)
     with torch.no_grad():
         own = logprobs_of(policy, first, flags), from_logits(turns[1].logits, corrections, flags.temperature)
         theirs = [logprobs_of(reference, rows, flags) for rows in (first, corrections)]
     kls = [sequence_kl(rows, *pair) for rows, *pair in zip((first, corrections), own, theirs)]
-    if policy.device.type == "cuda":
-        torch.cuda.synchronize()
-    clock.lap("kl_s")
+    lap("kl_s")
     repeated = problems * flags.rloo_k
     r1 = grade(repeated, turns[0].completions * flags.rloo_k, encoder, flags.timeout_s)
     r2 = grade(repeated, turns[1].completions, encoder, flags.timeout_s)
-    clock.lap("reward_s")
+    lap("reward_s")
     scores = r2 - r1 + flags.gamma * r1 - flags.kl_coef * kls[1].cpu()  # (N,)
     groups = scores.view(flags.rloo_k, -1).T  # (P, K)
     advantages = leave_one_out(groups, torch.ones_like(groups, dtype=torch.bool)).T.flatten()  # (N,)
     loss = update(policy, optimizer, corrections, own[1], advantages.to(policy.device), flags)
-    if policy.device.type == "cuda":
-        torch.cuda.synchronize()
-    clock.lap("update_s")
+    lap("update_s")
     return {
         "train/loss": loss,
         "kl/turn1": kls[0].mean().item(),

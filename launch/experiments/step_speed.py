@@ -26,9 +26,9 @@ from statistics import median
 import torch
 from tqdm import tqdm
 
+from launch.experiments.environment import PYTHONPATH, ROOT
 from launch.experiments.process_memory import wait_with_peak
 
-ROOT = Path(__file__).parents[2]
 GB = 1e9
 
 
@@ -141,7 +141,7 @@ def run(name: str, measured: Measured, flags: argparse.Namespace, number: int) -
     env = {
         **os.environ,
         "OMP_NUM_THREADS": str(max(1, flags.threads // ARMS[name].num_processes)),
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": PYTHONPATH,
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
@@ -149,8 +149,7 @@ def run(name: str, measured: Measured, flags: argparse.Namespace, number: int) -
         process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
             # Not what comes after the last step: ours writes a checkpoint then.
-            is_counted = lambda: len(_steps_in(folder)) < flags.steps  # noqa: E731
-            peak = wait_with_peak(process, is_counted, on_gpu=torch.cuda.is_available())
+            peak = wait_with_peak(process, lambda: len(_steps_in(folder)) < flags.steps, torch.cuda.is_available())
         finally:
             process.terminate()
             process.wait()
