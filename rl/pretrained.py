@@ -8,6 +8,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -50,16 +51,24 @@ def load_model(
     model_name_or_path: str, dtype: torch.dtype, attn_implementation: str, gradient_checkpointing: bool = False
 ) -> PreTrainedModel:
     """The causal language model with dropout off: sampling and training must see one distribution."""
-    model = AutoModelForCausalLM.from_pretrained(model_name_or_path, dtype=dtype, attn_implementation=attn_implementation)
+    config = AutoConfig.from_pretrained(model_name_or_path, attn_implementation=attn_implementation)
+    _drop_nothing(config)  # before the model is built: some keep the rates as numbers of their own
+    model = AutoModelForCausalLM.from_pretrained(model_name_or_path, config=config, dtype=dtype)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    for name in ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop"):
-        if hasattr(model.config, name):
-            setattr(model.config, name, 0.0)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
+
+
+def _drop_nothing(config: PreTrainedConfig) -> None:
+    """Set every rate of dropout to 0: `attention_dropout`, `resid_pdrop`, `layerdrop`, whatever a family calls them."""
+    for name, value in vars(config).items():
+        if isinstance(value, PreTrainedConfig):
+            _drop_nothing(value)
+        elif "drop" in name and isinstance(value, float):
+            setattr(config, name, 0.0)
 
 
 def compute_dtype(flag: str, device: torch.device) -> torch.dtype:
