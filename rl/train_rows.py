@@ -156,7 +156,7 @@ def _logprobs_that_fit(
     device: torch.device,
     pack: bool,
 ) -> list[list[float]]:
-    """Of one batch, in halves where memory runs out.
+    """Of one batch, in smaller ones where memory runs out.
 
     Raises: torch.OutOfMemoryError for one row, and where the pass can't be begun again.
     """
@@ -168,7 +168,8 @@ def _logprobs_that_fit(
     except torch.OutOfMemoryError:
         if len(rows) == 1 or not can_begin_again(model):
             raise
-    limit.halve("a forward pass")
+    if len(micro_batches(rows, limit, pack)) == 1:  # else it was made before the limit was halved for another batch
+        limit.halve("a forward pass")
     halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
     return [row for half in halves for row in _logprobs_that_fit(model, half, limit, temperature, device, pack)]
 

@@ -188,9 +188,12 @@ def test_logprobs_come_in_halves_where_memory_runs_out(tiny_model, monkeypatch):
     monkeypatch.setattr(CompletionBatch, "collate", collate)
     limit = PassLimit(5)
     found = row_logprobs(tiny_model, made, limit, 0.9, CPU)
-    assert limit.rows == 1
+    assert limit.rows == 2
     for ours, theirs in zip(found, expected):
         assert ours == pytest.approx(theirs, abs=1e-5)
+    limit = PassLimit(4)  # four batches of four, made before the first of them was too much
+    assert len(row_logprobs(tiny_model, made[:4] * 4, limit, 0.9, CPU)) == 16
+    assert limit.rows == 2
     sharded = copy.deepcopy(tiny_model)
     next(sharded.parameters()).ds_id = 0  # as ZeRO-3 marks it: other ranks gather the same layers at the same time
     with pytest.raises(torch.OutOfMemoryError):
