@@ -234,8 +234,10 @@ class SamplingWeights:
         _set_buffers(copy_, self._engine.module.buffers())  # some are trained by other means, such as loads of experts
 
     def _empty_copy(self, device: torch.device) -> PreTrainedModel:
-        dtype = next(self._engine.module.parameters()).dtype
-        module = type(self._engine.module)(copy.deepcopy(self._engine.module.config))
+        original = self._engine.module
+        dtype = next(original.parameters()).dtype
+        module = type(original)(copy.deepcopy(original.config))
+        module.generation_config = copy.deepcopy(original.generation_config)  # saved with it: it may name ends of its own
         return _cast_parameters(module, dtype).to(device).requires_grad_(False).eval()
 
 

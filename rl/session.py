@@ -89,9 +89,8 @@ class Session:
         """
         if self.collector is None or not self.eval_problems or not self.config.is_evaluation_step(step, self.num_steps):
             return None
-        with self.weights.sampling() as policy:
-            records = evaluate(self.collector, policy, self.eval_problems, self.processes, num_turns=self.config.eval_num_turns)
-        summary = summarize(records)
+        sampling, num_turns = self.weights.sampling(), self.config.eval_num_turns
+        summary = summarize(evaluate(self.collector, sampling, self.eval_problems, self.processes, num_turns=num_turns))
         self.writer.log(step, summary_metrics(summary))
         self.summary = step, summary
         if self.config.metric_for_best_model in summary:  # not in it where the sandbox failed at every problem
@@ -103,7 +102,7 @@ class Session:
             self._best, self._num_since_best = {"step": step, "value": value}, 0
             return
         self._num_since_best += 1
-        if self._num_since_best == self.config.early_stopping_patience:
+        if 0 < self.config.early_stopping_patience <= self._num_since_best:  # fewer than before, where a run was resumed
             logger.info(
                 "stopped early: %s was %.4f after step %d and no better in the %d evaluations since",
                 *(self.config.metric_for_best_model, self._best["value"], self._best["step"], self._num_since_best),

@@ -1,13 +1,15 @@
 """DeepSpeed JSONs: what they may say, and what becomes of `auto`."""
 
+import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from deepspeed.accelerator import get_accelerator
 
-from launch.zero import ZeroConfigError, load_zero_config, zero_stage
+from launch.zero import SamplingWeights, ZeroConfigError, load_zero_config, zero_stage
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 
@@ -75,3 +77,11 @@ def test_a_json_and_dtype_must_agree(tmp_path):
 
 def test_offload_on_cpus_takes_torchs_optimizer():
     assert load_zero_config(str(LAUNCH / "zero2_offload.json"), 4, 1.0, torch.float32)["zero_force_ds_cpu_optimizer"] is False
+
+
+def test_the_copy_that_is_saved_under_stage_three_ends_where_the_policy_does(tiny_model):
+    """Chat models name the end of a turn in their generation configuration alone."""
+    module = copy.deepcopy(tiny_model)
+    module.generation_config.eos_token_id = [3, 5]
+    engine = SimpleNamespace(module=module, device=torch.device("cpu"), zero_optimization_stage=lambda: 3)
+    assert SamplingWeights(engine).whole().generation_config.eos_token_id == [3, 5]

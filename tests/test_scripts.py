@@ -140,13 +140,17 @@ def test_two_ranks_agree_with_one(one_process_run, boosted, files, tmp_path, sta
 
 
 def test_stage_three_samples_the_same_without_a_copy_of_the_weights(boosted, files, tmp_path):
-    """Ranks of unequal work (one problem ends early, or not) take their passes together and finish."""
+    """Ranks of unequal work (one problem ends early, or not) take their passes together and finish, evaluations too."""
     flags = {"deepspeed": ROOT / "launch/zero3.json", "max_steps": 1, "importance_cap": 2.0}
+    one = tmp_path / "one.jsonl"  # problem: the other rank has nothing to evaluate
+    one.write_text((files / "problems.jsonl").read_text().splitlines()[0])
+    flags |= {"eval_data": one, "eval_steps": 1, "collective_timeout_s": 60}
     for name in ("true", "false"):
         torchrun(2, *cocos_flags(boosted / "checkpoint-30", files, tmp_path / name, ds3_gather_for_generation=name, **flags))
-    ours, theirs = metrics_of(tmp_path / "false")[0], metrics_of(tmp_path / "true")[0]
+    ours, theirs = (metrics_of(tmp_path / name)[0] for name in ("false", "true"))
     for name in ("tokens/sampled", "reward/turn2", "kl/turn2", "train/loss"):
         assert ours[name] == pytest.approx(theirs[name], abs=1e-4), name
+    assert metrics_of(tmp_path / "false")[1].keys() == metrics_of(tmp_path / "true")[1].keys() >= {"eval/accuracy@2"}
     assert distance(tmp_path / "true" / "checkpoint-1", tmp_path / "false" / "checkpoint-1") < 1e-3
 
 

@@ -9,6 +9,7 @@ edge of its time limit can still go either way.
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,25 @@ _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 
 
 def evaluate(
-    collector: Collector, model: PreTrainedModel, problems: Sequence[Problem], processes: Any, *, num_turns: int, seed: int = 0
+    collector: Collector,
+    sampling: AbstractContextManager[PreTrainedModel],
+    problems: Sequence[Problem],
+    processes: Any,
+    *,
+    num_turns: int,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """The record of one greedy trajectory for each problem, in order, on every rank of `processes`, which share the work.
 
-    One rollout a rank: under ZeRO stage 3 all ranks must take their forward passes together.
+    One rollout a rank, inside `sampling`: under ZeRO stage 3 all ranks must take their forward passes together, and none may
+    wait for another by other means before it has left.
     """
     rows = list(range(processes.rank, len(problems), processes.world_size))
     with tqdm(total=num_turns * len(rows), desc="evaluate", leave=False, disable=None if processes.rank == 0 else True) as bar:
-        rollout = collector.collect(
-            model, [problems[row] for row in rows], [1] * num_turns, 0.0, [(seed, row) for row in rows], bar.update
-        )
+        with sampling as model:
+            rollout = collector.collect(
+                model, [problems[row] for row in rows], [1] * num_turns, 0.0, [(seed, row) for row in rows], bar.update
+            )
     gathered = processes.gather(dict(zip(rows, rollout.records())))
     return [record for _, record in sorted(pair for part in gathered for pair in part.items())]
 
