@@ -34,9 +34,10 @@ class StopCondition:
         self._marker = marker
         self.eos_token_ids = frozenset(eos_token_ids)
         # Only a token that holds the marker's last character can complete it; decoding after every other token would
-        # cost more than the model on small models.
-        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        self._final_ids = frozenset(i for i, token in enumerate(tokens) if marker and token and marker[-1] in token)
+        # cost more than the model on small models. Characters that tokenizers spell otherwise may be in any.
+        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer))) if marker else []
+        is_plain = bool(marker) and "!" <= marker[-1] <= "~"
+        self._final_ids = frozenset(i for i, token in enumerate(tokens) if token and (not is_plain or marker[-1] in token))
 
     def finish_reason(self, completion_ids: list[int]) -> str | None:
         """`eos`, `stop` or None, for the completion as it stands after its newest token."""

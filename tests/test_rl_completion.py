@@ -41,6 +41,15 @@ def test_the_marker_stops_at_the_token_that_completes_it(any_tokenizer, code, af
     assert DONE not in decode(any_tokenizer, ids[:first])
 
 
+@pytest.mark.parametrize("marker", ["【完】", "<end>\n", "FIN "])
+def test_a_marker_stops_whatever_its_last_character(any_tokenizer, marker):
+    stop = StopCondition(any_tokenizer, marker, [])
+    ids = encode(any_tokenizer, f"x = [1]\n{marker}y = 2")
+    reasons = [stop.finish_reason(ids[:n]) for n in range(1, len(ids) + 1)]
+    assert marker in decode(any_tokenizer, ids[: reasons.index("stop") + 1])
+    assert marker not in decode(any_tokenizer, ids[: reasons.index("stop")])
+
+
 @pytest.mark.parametrize("text", ["x = [1]\n", "[DONE", "DONE]", "[ DONE]\n", "[done]\n\n", "[DO NE]"])
 def test_near_markers_do_not_stop(any_tokenizer, text):
     stop = StopCondition(any_tokenizer, DONE, [])
