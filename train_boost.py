@@ -101,8 +101,8 @@ def train(
         writer.log_step(step, stats.metrics() | {"data/epoch": step * config.global_batch_size / len(pairs)}, clock)
         session.guard.check(step, stats)
         summary = session.evaluate(step)
-        if summary and 0 < config.stop_at_accuracy <= summary["accuracy@1"]["value"]:
-            session.is_over = True
+        if summary and "accuracy@1" in summary:  # not in it where the sandbox failed at every problem
+            session.is_over |= 0 < config.stop_at_accuracy <= summary["accuracy@1"]["value"]
         session.end_step(step, {})
 
 

@@ -79,8 +79,9 @@ def save_checkpoint(
         logger.info("saved %s", folder)
         if best_step is not None and (output_dir / f"checkpoint-{best_step}").is_dir():
             _link(output_dir / "best", f"checkpoint-{best_step}")
-        # Some may be of later steps: broken ones, before which this run went on.
+        # Those of later steps are broken ones, before which this run went on: they go first.
         others = [path for path in _checkpoints(output_dir) if _step(path) not in (step, best_step)]
+        others.sort(key=lambda path: _step(path) > step)
         for old in others[limit - 1 :] if limit else []:
             shutil.rmtree(old)
     processes.barrier()

@@ -96,7 +96,8 @@ def _preset(path: str, names: list[str]) -> list[str]:
     for name, value in values.items():
         if name not in names:
             raise ConfigError(f"--config {path}: unknown key {name!r}{_nearest(str(name), names, '')}")
-        argv += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+        if value is not None:  # `null` leaves the default
+            argv += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     return argv
 
 

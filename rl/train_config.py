@@ -97,9 +97,11 @@ class TrainFlags(ModelFlags):
             )
         if self.deepspeed and not Path(self.deepspeed).is_file():
             raise ConfigError(f"--deepspeed {self.deepspeed}: no such file; templates are launch/zero0.json to zero3.json")
-        if not self.ds3_gather_for_generation and self.sampler == "paged":
+        may_be_paged = self.sampler == "paged" or (self.sampler == "auto" and "flash" in self.attn_implementation)
+        if not self.ds3_gather_for_generation and may_be_paged:
             raise ConfigError(
-                "--ds3_gather_for_generation is false and --sampler is paged: pages need whole weights; use --sampler batch"
+                f"--ds3_gather_for_generation is false and --sampler is {self.sampler}, with --attn_implementation "
+                f"{self.attn_implementation}: pages need whole weights; use --sampler batch"
             )
         if self.eval_steps and not self.eval_data:
             raise ConfigError(f"--eval_steps is {self.eval_steps} but there is no --eval_data; give both or neither")

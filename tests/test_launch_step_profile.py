@@ -1,6 +1,5 @@
 """The tables of the step's profile on made-up parts, what is watched of a known operator, and a profile as a user makes it."""
 
-import pytest
 import torch
 from conftest import cocos_flags, run_script
 

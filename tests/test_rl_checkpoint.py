@@ -108,6 +108,13 @@ def test_what_was_just_saved_is_never_what_the_limit_removes(tmp_path, limit, ke
     assert what_is_wrong(tmp_path / "checkpoint-3") is None
 
 
+def test_broken_checkpoints_of_later_steps_go_before_whole_ones(tmp_path):
+    save(tmp_path, 2, limit=0)
+    flip(checkpoint(tmp_path, 8) / "model.safetensors")
+    save(tmp_path, 3, limit=2)
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-3"}
+
+
 def test_the_model_alone_is_no_checkpoint_to_go_on_from(tmp_path):
     save(tmp_path, 4, limit=1)
     save(tmp_path, 8, limit=1, only_model=True)

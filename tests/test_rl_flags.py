@@ -102,6 +102,13 @@ def test_preset_sets_defaults_and_flags_override(tmp_path):
     assert config.allow_unsafe_sandbox is True
 
 
+def test_null_in_a_preset_leaves_the_default(tmp_path):
+    preset = tmp_path / "p.yaml"
+    preset.write_text("max_steps: 5\neval_data: null\nturn_weight: ~\nref_model_name_or_path:\n")
+    config = parse("--config", preset)
+    assert (config.max_steps, config.eval_data, config.turn_weight, config.ref_model_name_or_path) == (5, None, None, None)
+
+
 def test_a_preset_can_hold_required_flags(tmp_path):
     preset = tmp_path / "p.yaml"
     preset.write_text("model_name_or_path: a/b\ntrain_data: x.jsonl\noutput_dir: out\n")
@@ -218,9 +225,15 @@ def test_evaluation_and_boost_flags():
         ),
         (["--max_skipped_steps", -1], "--max_skipped_steps is -1: it must be at least 0"),
         (["--collective_timeout_s", 0], "--collective_timeout_s is 0.0: it must be greater than 0"),
+        (["--ds3_gather_for_generation", "false", "--sampler", "paged"], "pages need whole weights; use --sampler batch"),
+        (
+            ["--ds3_gather_for_generation", "false", "--attn_implementation", "flash_attention_2"],
+            "--sampler is auto, with --attn_implementation flash_attention_2: pages need whole weights",
+        ),
     ],
 )
-def test_flags_of_selection_faults_and_passes(flags, message):
+def test_flags_of_selection_faults_and_passes(flags, message, monkeypatch):
+    monkeypatch.setattr("rl.config._installed_attention", lambda name: None)  # as where it is
     with pytest.raises(ConfigError, match=message):
         parse(*flags)
 

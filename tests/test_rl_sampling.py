@@ -1,6 +1,7 @@
 """Sampling: the exact distribution, the logprobs, the stops, and independence of what shares the batch."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -300,6 +301,19 @@ def test_out_of_memory_halves_the_rows_and_draws_the_same(tiny_model, monkeypatc
     monkeypatch.setattr(batch_module._Decoding, "run", lambda *_: _out_of_memory())
     with pytest.raises(torch.OutOfMemoryError):
         draw(tiny_model, prompts, 1, max_rows=1)
+
+
+def test_a_batch_lets_go_of_its_caches_before_the_next_one_is_begun(tiny_model, monkeypatch):
+    real, made = batch_module._Decoding.__init__, []
+
+    def init(self, *args):
+        assert not any(ref() for ref in made)
+        real(self, *args)
+        made.append(weakref.ref(self._states))
+
+    monkeypatch.setattr(batch_module._Decoding, "__init__", init)
+    draw(tiny_model, [[5, 6, 7], [8, 9], [10, 11, 12]], 2, max_rows=2)
+    assert len(made) == 3
 
 
 def test_out_of_memory_is_the_end_where_other_ranks_gather_the_same_layers(tiny_model, monkeypatch):

@@ -85,7 +85,8 @@ def sample_batch(
             forget_recordings()
             limit.halve("sampling")
             continue
-        for owner, finished in zip(owners, decoding.samples):
+        samples, decoding = decoding.samples, None  # its caches go before those of the next batch come
+        for owner, finished in zip(owners, samples):
             results[owner].append(finished)
         if on_progress is not None:
             on_progress(len(owners))
