@@ -16,7 +16,8 @@ from sandbox.encoding import CLASSES, MAX_DEPTH
 MAX_INT_DIGITS = 20  # the child writes longer ones in hexadecimal, which is linear to read
 MAX_DECIMAL_EXPONENT = 5000
 MAX_FRACTION_BITS = 1 << 14  # reducing a fraction is quadratic
-GUARD_FROM = 2048
+MAX_ITEMS = 1 << 20
+GUARD_FROM = 128
 MAX_COLLISIONS = 64
 
 
@@ -160,8 +161,9 @@ def _class(decoder: Decoder, body: object, data: dict, depth: int) -> type:
     return CLASSES[body]
 
 
-def _range(decoder: Decoder, body: object, data: dict, depth: int) -> range:
-    return range(*decoder.items(body, depth))
+def _range(decoder: Decoder, body: object, data: dict, depth: int) -> object:
+    value = range(*decoder.items(body, depth))
+    return Opaque("range") if value[MAX_ITEMS:] else value  # a dozen bytes that `2.5 in` or `math.fsum` would never get through
 
 
 READ = {

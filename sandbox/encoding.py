@@ -12,10 +12,11 @@ other containers carry a one-letter tag.
 import contextlib
 import json
 import re
-from collections import deque
+from collections import ChainMap, UserDict, UserList, deque
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
+from types import MappingProxyType
 
 MAX_DEPTH = 80
 JSON_INT = 1 << 53
@@ -68,6 +69,8 @@ class Encoder:
             write = next((ENCODE[base] for base in mro_of(kind) if base in ENCODE), None)
         if write is not None:
             return write(self, value, depth)
+        if kind in EQUAL_TO:
+            return self.node(EQUAL_TO[kind](value), depth)
         if kind is type and value in CLASS_NAMES:
             return {"T": CLASS_NAMES[value]}
         if kind.__module__ == "numpy" and hasattr(value, "item") and hasattr(value, "ndim") and value.ndim == 0:
@@ -175,3 +178,5 @@ CLASS_NAMES = {kind: name for name, kind in CLASSES.items()}
 VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 SIZED = frozenset((str, bytes, bytearray, list, tuple, set, frozenset, dict, range, deque, *VIEWS))
 PLAIN = (*ENCODE, type(None))
+# Containers of the library that are equal to plain ones, and sent as these.
+EQUAL_TO = {ChainMap: dict, UserDict: dict, MappingProxyType: dict, UserList: list, VIEWS[0]: set}

@@ -14,8 +14,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from sandbox.approx import Approx, ApproxOutput
-from sandbox.decoding import MAX_DECIMAL_EXPONENT, Iterated, Length, Opaque, TooLarge, guard_hashing
-from sandbox.operators import MAX_BITS, MAX_ITEMS, Refused, bounded
+from sandbox.decoding import MAX_DECIMAL_EXPONENT, MAX_ITEMS, Iterated, Length, Opaque, TooLarge, guard_hashing
+from sandbox.operators import MAX_BITS, Refused, bounded
 
 Thunk = Callable[[list], object]
 
@@ -23,25 +23,14 @@ MAX_JOINED = 2000
 
 
 def _length(value: object) -> int:
-    if isinstance(value, Length):
-        return value.length
-    if isinstance(value, range) and (value.stop - value.start).bit_length() > 62:
-        raise Refused
-    return len(value)
-
-
-def items_of(value: object) -> list:
-    """The items of a plain collection, not too many. Raises Refused on a huge range."""
-    if isinstance(value, range) and _length(value) > MAX_ITEMS:
-        raise Refused
-    return list(value)
+    return value.length if isinstance(value, Length) else len(value)
 
 
 def _plain(make: Callable, hashes: bool = False) -> Callable:
     """A wrapper that consumes an iterable: bounded, and safe to hash where it hashes."""
 
     def call(*args, **kwargs):
-        parts = [items_of(arg) if isinstance(arg, (range, Iterated)) else arg for arg in args]
+        parts = [list(arg) if isinstance(arg, (range, Iterated)) else arg for arg in args]
         if hashes and parts and isinstance(parts[0], (list, tuple)):
             guard_hashing([pair[0] for pair in parts[0]] if make in (dict, OrderedDict) else list(parts[0]))
         return make(*parts, **kwargs)
@@ -73,9 +62,11 @@ def _range(*args) -> range:
 
 
 def _sum(values: object, start: object = 0) -> object:
-    values = items_of(values)
+    values = list(values)
     if not isinstance(start, (int, float, complex, Decimal, Fraction)) and len(values) > MAX_JOINED:
         raise Refused  # adding lists one by one copies all that came before
+    if sum(value.denominator.bit_length() for value in values if isinstance(value, Fraction)) > MAX_BITS:
+        raise Refused  # as long as all denominators together
     return sum(values, start)
 
 
@@ -95,6 +86,8 @@ def _decimal(value: object = 0) -> Decimal:
 def _fraction(value: object = 0, *denominator: int) -> Fraction:
     if isinstance(value, str) and "e" in value.lower():
         _decimal(value)
+    if isinstance(value, Decimal) and len(value.as_tuple().digits) > MAX_DECIMAL_EXPONENT:
+        raise Refused  # read digit by digit
     return Fraction(value, *denominator)
 
 
@@ -113,9 +106,9 @@ ITERATING = {
     "dict": _plain(dict, hashes=True),
     "Counter": _plain(Counter, hashes=True),
     "OrderedDict": _plain(OrderedDict, hashes=True),
-    "reversed": lambda value: Iterated(reversed(items_of(value))),
-    "enumerate": lambda value, start=0: Iterated(enumerate(items_of(value), start)),
-    "zip": lambda *args: Iterated(zip(*map(items_of, args))),
+    "reversed": lambda value: Iterated(reversed(list(value))),
+    "enumerate": lambda value, start=0: Iterated(enumerate(list(value), start)),
+    "zip": lambda *args: Iterated(zip(*map(list, args))),
 }
 TEXT = {"str": _text(str), "repr": _text(repr)}
 SCALAR = {
@@ -131,7 +124,7 @@ SCALAR = {
     "hex": hex,
     "bin": bin,
     "oct": oct,
-    "bytes": lambda value=b"", *args: bytes(value if isinstance(value, str) else items_of(value), *args),
+    "bytes": lambda value=b"", *args: bytes(value if isinstance(value, str) else list(value), *args),
     "type": type,
     "isinstance": isinstance,
     "range": _range,
@@ -202,7 +195,7 @@ def call_method(receiver: object, name: str, args: list) -> object:
     if name not in METHODS.get(type(receiver), ()):
         raise Refused(f"{type(receiver).__name__}.{name}")
     if isinstance(receiver, (set, frozenset)):
-        args = [guard_hashing(items_of(arg)) if isinstance(arg, (list, tuple, range, Iterated)) else arg for arg in args]
+        args = [guard_hashing(list(arg)) if isinstance(arg, (list, tuple, range, Iterated)) else arg for arg in args]
     return getattr(receiver, name)(*args)
 
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
-from sandbox.decoding import MAX_DECIMAL_EXPONENT
+from sandbox.decoding import MAX_DECIMAL_EXPONENT, MAX_ITEMS
 
 MAX_BITS = 1 << 17
-MAX_ITEMS = 1 << 20
 
 
 class Refused(Exception):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from sandbox.judging import CALLS, MODULES, TYPES, Thunk, module_member
 
-OPERATIONS = (ast.Compare, ast.BinOp, ast.BoolOp)
+OPERATIONS = (ast.Compare, ast.BinOp, ast.BoolOp, ast.AugAssign)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from sandbox.splitting import Splitter, Unsplittable
 PLAIN_STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.ClassDef, ast.FunctionDef, ast.Pass, ast.Delete)
 
 
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 ASSUMED = {"math", "cmath", "sys"}
 
 
@@ -38,8 +39,7 @@ class Steps:
         steps = cls(scope)
         module.body = [node for node in module.body if not is_main_block(node)]
         functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
-        called = {root_name(node.value) for node in module.body if isinstance(node, ast.Expr)}
-        tests = [name for name in functions if name.startswith("test") and name not in called]
+        tests = _uncalled_tests(module.body)
         try:
             steps.add_body(module.body, functions, tests)
             if not steps.checks:
@@ -165,6 +165,28 @@ class _Rename(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
         return ast.copy_location(ast.Name(self.names.get(node.id, node.id), node.ctx), node)
+
+
+def what_runs(module: ast.Module) -> list[ast.stmt]:
+    """Statements of a test that are run: its own, and the definitions that these use by name, or that are called as tests."""
+    body = [node for node in module.body if not is_main_block(node)]
+    definitions = {node.name: node for node in body if isinstance(node, DEFINITIONS)}
+    runs = [node for node in body if not isinstance(node, DEFINITIONS)]
+    runs += [definitions[name] for name in _uncalled_tests(body) if not _is_generator(definitions[name])]
+    for node in runs:  # grows
+        runs += [definitions.pop(name) for name in sorted(names_in(node) & definitions.keys()) if definitions[name] not in runs]
+    return runs
+
+
+def _uncalled_tests(body: list[ast.stmt]) -> list[str]:
+    """Names of the test functions that no statement calls, so that we do."""
+    called = {root_name(node.value) for node in body if isinstance(node, ast.Expr)}
+    names = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    return [name for name in names if name.startswith("test") and name not in called]
+
+
+def _is_generator(function: ast.FunctionDef) -> bool:
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in ast.walk(function))
 
 
 def is_main_block(node: ast.stmt) -> bool:

@@ -18,7 +18,7 @@ from sandbox.decoding import Decoder, Malformed, TooLarge, parse, size_of
 from sandbox.encoding import Encoder, to_json
 from sandbox.judging import Thunk, outcome
 from sandbox.scope import Scope, stored_names
-from sandbox.steps import Steps
+from sandbox.steps import Steps, what_runs
 
 SPARE_BYTES = 4096
 MAX_ITEMS = 1 << 17
@@ -126,9 +126,15 @@ def _parse(source: str, what: str) -> ast.Module:
 
 def _compile(number: int, source: str, scope: Scope) -> Test:
     module = _parse(source, f"test {number}")
-    if not any(isinstance(node, (ast.Assert, ast.Call, ast.Raise)) for node in ast.walk(module)):
-        raise ValueError(f"test {number} checks nothing: {source[:200]!r}")
-    steps = Steps.of(module, scope.copy())
+    if not any(isinstance(node, (ast.Assert, ast.Call, ast.Raise)) for part in what_runs(module) for node in ast.walk(part)):
+        raise ValueError(
+            f"test {number} checks nothing: {source[:200]!r}; no assert, call or raise in it is run: functions named test… are "
+            "called, classes, coroutines, generators and other functions only where the test calls them"
+        )
+    try:
+        steps = Steps.of(module, scope.copy())
+    except RecursionError:
+        raise ValueError(f"test {number} is nested too deeply: {source[:200]!r}") from None
     if steps.reason:
         return Test((("i", steps.inline_source, ""),), (), True, 1, 256, 8, steps.reason)
     return Test(

@@ -1,4 +1,4 @@
-"""A worker: a fresh interpreter that is hardened once and then forks a child for each program.
+"""A worker: a fresh interpreter that is hardened once and then forks a server for each job, which forks a child for a program.
 
 It reads jobs from a socket, and answers each with the frames that the child wrote, unread, and the times that it measured
 itself on the child's own CPU clock. It never has an expected value. Started as `python -c "..." CONFIG`; see `sandbox.spawn`.
@@ -18,7 +18,7 @@ import time
 from sandbox import kernel
 from sandbox.child import ERROR, LOADED, NONCE_BYTES, Runner
 from sandbox.frames import FrameBuffer, pack, read_frame, write_all
-from sandbox.layers import Layers, harden, new_namespaces
+from sandbox.layers import MAX_FILES, Layers, harden, new_namespaces
 from sandbox.preload import load_everything
 from sandbox.probe import attack_from_inside
 from sandbox.seccomp import Filter, build_filter
@@ -28,6 +28,7 @@ CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.S
 POLL_S = 0.25
 EXIT_GRACE_S = 0.1
 PROGRAM_OUTPUTS = 8  # what all tests of a program may send together, in outputs of one
+LAST_BYTE = b"."
 leave = os._exit  # a program may put another function in its place
 
 
@@ -51,7 +52,6 @@ class Child:
         self.last_cpu_s = 0.0
         self.ended = False
         self.status = 0
-        self.sweep = worker.sweep
 
     def cpu_s(self) -> float:
         with contextlib.suppress(OSError):  # a child that was reaped has no clock any more
@@ -69,8 +69,8 @@ class Child:
                 time.sleep(0.001)
 
     def end(self) -> None:
-        """Kill and reap: nothing of the child is left. With the filter a child cannot fork, so there is nobody else;
-        without, sweep.
+        """Kill and reap: nothing of the child is left. With the filter a child cannot fork, so there is nobody else; without,
+        the worker sweeps after the job.
         """
         if self.fd < 0:
             return
@@ -80,8 +80,6 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
             self.status = os.waitpid(self.pid, 0)[1]
             self.ended = True
-        if self.sweep is not None:
-            self.sweep()
 
 
 class Worker:
@@ -116,18 +114,40 @@ class Worker:
             leave(0)
 
     def serve(self) -> None:
+        """Job after job, each in a process of its own: whatever a job leaves in memory, a variable or a freed string, would be
+        in every child after it for its program to find. An answer ends with a byte of ours, when its server is gone.
+        """
         while True:
-            job = self.read_job()
-            if job is None:
+            select.select([self.fd], [], [])
+            pid = kernel.fork()
+            if pid == 0:
+                self.become_server()
+            status = os.waitpid(pid, 0)[1]
+            if self.sweep is not None:
+                self.sweep()
+            if status != 0:
                 return
-            try:
-                header, bodies = self.grade(job)
-            except (OSError, MemoryError) as error:  # a fork or a pipe that the machine refused
-                header, bodies = {"infra": f"{type(error).__name__}: {error}"}, []
-            finally:
-                os.close(job["nonce_fd"])
-            head = json.dumps(header).encode()
-            write_all(self.fd, pack(pack(head) + b"".join(bodies)))
+            write_all(self.fd, LAST_BYTE)
+
+    def become_server(self) -> None:
+        """Never returns: serves one job. Leaves with a status other than 0 when the trainer is gone."""
+        status = 1
+        try:
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
+            job = self.read_job()
+            if job is not None:
+                try:
+                    header, bodies = self.grade(job)
+                except (OSError, MemoryError) as error:  # a fork or a pipe that the machine refused
+                    header, bodies = {"infra": f"{type(error).__name__}: {error}"}, []
+                head = json.dumps(header).encode()
+                answer = pack(pack(head) + b"".join(bodies) + LAST_BYTE)
+                write_all(self.fd, answer[: -len(LAST_BYTE)])
+                status = 0
+        except ParentGone:
+            pass
+        finally:
+            leave(status)
 
     def read_job(self) -> dict | None:
         """The next job, or None when the trainer has closed. Its nonce goes straight into a pipe, once for each inline
@@ -270,11 +290,12 @@ def main() -> None:
         return
     if worker.filter is None:
         worker.sweep = sweeper(layers)
+    os.closerange(3, worker.fd)  # such as that of a mapped file, whose offset all children would share
+    os.closerange(worker.fd + 1, MAX_FILES)
     sys.argv[:] = ["solution.py"]
     builtins.exit = builtins.quit = sys.exit  # the `site` module, which was not imported, would have defined them
     gc.collect()
     gc.freeze()
     gc.disable()
-    with contextlib.suppress(ParentGone):
-        worker.serve()
+    worker.serve()
     os._exit(0)

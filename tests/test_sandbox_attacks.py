@@ -6,6 +6,7 @@ import pytest
 from attacking import grade
 
 from sandbox.pool import Limits, SandboxPool
+from sandbox.suite import compile_suite
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +179,60 @@ def sq(x):
     return libc.mprotect(view.buf & ~4095, 4096, 3)
 """
     grade(pool, code, ["assert sq(1) == -1"], {"passed"})
+
+
+# Each looks for what the program before it left in the processes that it was forked from.
+THIEVES = {
+    "frames": """
+import sys, json
+frame, found = sys._getframe(), []
+while frame:
+    for value in list(frame.f_locals.values()):
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, bytes) and item[:1] == b"v": found.append(json.loads(item[1:])[0])
+    frame = frame.f_back
+answers = iter(found)
+def sq(x): return next(answers)
+""",
+    "freed_memory": """
+import ctypes, json, os, sys
+libc = ctypes.CDLL(None)
+libc.write.argtypes, libc.write.restype = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t], ctypes.c_ssize_t
+libc.sbrk.restype = ctypes.c_void_p
+read_end, write_end = os.pipe()
+top, pages = libc.sbrk(0), []
+places = [(top - (24 << 20), top)]
+places += [((id(o) >> 20 << 20) - (40 << 20), (id(o) >> 20 << 20) + (40 << 20)) for o in ({}, bytes(600))]
+for page in sorted({page for low, high in places for page in range(low >> 12 << 12, high, 4096)}):
+    if libc.write(write_end, page, 1) == 1:
+        os.read(read_end, 1)
+        pages.append(ctypes.string_at(page, 4096))
+memory, at = b"".join(pages), 0
+while (at := memory.find(b'"co' + b'de": "', at)) >= 0:
+    at += 8
+    try: old = json.loads('"' + memory[at:at + 300].split(b'"')[0].decode() + '"')
+    except ValueError: continue
+    if "sbrk" not in old and "def sq" in old: exec(old, globals())
+""",
+    "file_offset": """
+import os
+def sq(x): return [os.lseek(fd, 0, 1) for fd in range(3, 64) if fd_is_open(fd)][0]
+def fd_is_open(fd):
+    try: return os.lseek(fd, 0, 1) >= 0
+    except OSError: return False
+""",
+}
+RIGHT = """
+import os
+for fd in range(3, 64):
+    try: os.lseek(fd, 9, 0)
+    except OSError: pass
+def sq(x): return x * x
+"""
+
+
+@pytest.mark.parametrize("name", THIEVES)
+def test_nothing_of_one_program_is_there_for_the_next(pool, name):
+    suite = compile_suite(["assert sq(3) == 9", "assert sq(-3) == 9"])
+    for program, status in ((RIGHT, "passed"), (THIEVES[name], "error"), (RIGHT, "passed")):
+        assert pool.submit(program, suite).result(timeout=60).status == status

@@ -1,5 +1,7 @@
 """Attacks on time and memory, one a test."""
 
+import time
+
 import pytest
 from attacking import grade
 
@@ -213,3 +215,26 @@ def test_the_time_of_a_child_that_left_by_itself_counts(pool):
     code = "import os, time\ndef f(x):\n    while time.process_time() < 0.4: pass\n    os._exit(0)"
     verdict = pool.submit(code, suite).result(60)
     assert sum(test.status == "exited" for test in verdict.tests if "not run" not in test.error) <= 9
+
+
+BOMBS_FOR_THE_JUDGE = {
+    "in_a_range": ("range(10**15)", "assert 'a' in f()"),
+    "not_in_a_range": ("range(10**15)", "assert 2.5 not in f()"),
+    "math_of_a_range": ("range(10**15)", "import math\nassert math.fsum(f()) == 2"),
+    "sum_of_a_range": ("range(10**15)", "assert sum(f()) == 2"),
+    "range_beside_a_view": ("range(10**15)", "assert {1: 2}.keys() & f() == {1}"),
+    "fractions": ("[Fraction(1, (1 << 15000) + 2 * i + 1) for i in range(180)]", "assert sum(f()) == 10"),
+    "long_decimal": ("Decimal('1.' + '7' * 200000)", "from fractions import Fraction\nassert Fraction(f()) == 2"),
+    "one_hash": ("[k * (2**61 - 1) for k in range(1, 1900)]", "assert set(f()) == {1}"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS_FOR_THE_JUDGE)
+def test_what_is_cheap_to_send_is_not_dear_to_judge(pool, name):
+    value, test = BOMBS_FOR_THE_JUDGE[name]
+    program = f"from decimal import Decimal\nfrom fractions import Fraction\ndef f(): return {value}"
+    suite = compile_suite([test])
+    assert suite.num_inline == 0
+    start = time.monotonic()
+    assert pool.submit(program, suite).result(timeout=60).status in ("failed", "output")
+    assert time.monotonic() - start < 2

@@ -13,6 +13,26 @@ def pool():
 
 
 PROGRAMS = {
+    "containers_that_equal_plain_ones": (
+        """
+from collections import ChainMap, UserDict, UserList
+from types import MappingProxyType
+def chained(a, b): return ChainMap(a, b)
+def wrapped(a): return UserDict(a)
+def view(a): return MappingProxyType(a)
+def keys(a): return a.keys()
+def listed(a): return UserList(a)
+""",
+        [
+            "assert chained({1: 2}, {3: 4}) == {3: 4, 1: 2}",
+            "assert len(chained({1: 2}, {3: 4})) == 2",
+            "assert wrapped({1: [2]}) == {1: [2]}",
+            "assert view({1: 2}) == {1: 2}",
+            "assert keys({1: 2}) == {1}",
+            "assert listed([1, 2]) == [1, 2]",
+        ],
+    ),
+    "ranges": ("def f(n): return range(n)", ["assert f(3) == range(3)", "assert 2 in f(3)", "assert len(f(10**15)) == 10**15"]),
     "cycles_of_its_own": (
         """
 def f(n):

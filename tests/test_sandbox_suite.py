@@ -227,6 +227,16 @@ for i in []: pass
     [
         (["assert f(1) == 1", "assert f(1 == 1"], "", "test 2"),
         (["x = 1"], "", "test 1 checks nothing"),
+        (
+            ["class TestF:\n    def test_a(self):\n        assert f(3) == 9"],
+            "",
+            "no assert, call or raise in it is run",
+        ),
+        (["def check(candidate):\n    assert candidate(3) == 9"], "", "test 1 checks nothing"),
+        (["def check():\n    assert f(3) == 9\nif __name__ == '__main__':\n    check()"], "", "test 1 checks nothing"),
+        (["async def test_f():\n    assert f(3) == 9"], "", "test 1 checks nothing"),
+        (["def test_f():\n    yield\n    assert f(3) == 9"], "", "test 1 checks nothing"),
+        (["assert f(3) == " + "+".join(["1"] * 600)], "", "test 1 is nested too deeply"),
         ([""], "", "test 1"),
         (["assert f(1)"], "x =", "setup"),
     ],
@@ -234,6 +244,19 @@ for i in []: pass
 def test_bad_tests_are_named(tests, setup, message):
     with pytest.raises(ValueError, match=message):
         compile_suite(tests, setup)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "def check(candidate):\n    assert candidate(3) == 9\ncheck(f)",
+        "class T:\n    def a(self):\n        assert f(3) == 9\nT().a()",
+        "import asyncio\nasync def t():\n    assert f(3) == 9\nasyncio.run(t())",
+        "def inner():\n    assert f(3) == 9\ndef test_a():\n    inner()",
+    ],
+)
+def test_what_a_test_calls_is_run(test):
+    assert compile_suite([test]).num_tests == 1
 
 
 def test_raises_is_split():
