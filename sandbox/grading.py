@@ -5,6 +5,7 @@ import json
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 
+from sandbox.frames import pack
 from sandbox.suite import Suite, Test
 from sandbox.verdict import TestResult, Verdict, verdict_of
 
@@ -24,12 +25,17 @@ class Job:
     def inline(self) -> tuple[bool, ...]:
         return tuple(test.inline for test in self.suite.tests)
 
-    def message(self, limits) -> dict:
-        """What the worker is told: code, operations and limits, and no expected value."""
+    def message(self, limits) -> bytes:
+        """What the worker is told: the nonce, limits, and for the child alone code and operations; no expected value."""
+        told = {"code": self.code, "suite": self.suite.payload}
+        return self.nonce.encode() + pack(json.dumps(self.limits_of(limits)).encode()) + json.dumps(told).encode()
+
+    def limits_of(self, limits) -> dict:
+        """What the worker itself reads of a job."""
         return {
+            "num_tests": self.suite.num_tests,
             "num_inline": self.suite.num_inline,
-            "code": self.code,
-            "suite": self.suite.payload,
+            "is_script": self.suite.is_script,
             "stop_at_first": self.stop_at_first,
             "test_timeout_s": limits.test_timeout_s,
             "test_wall_s": limits.wall_factor * limits.test_timeout_s,

@@ -152,7 +152,7 @@ class Manager:
             too_long = (TestResult("error", "the program is too long", 0.0, 0.0, is_inline) for is_inline in job.inline)
             return job.resolve(verdict_of(tuple(too_long)))
         job.nonce = secrets.token_hex(16)
-        worker.output += pack(job.nonce.encode() + json.dumps(job.message(self.limits)).encode())
+        worker.output += pack(job.message(self.limits))
         worker.jobs.append(job)
         if len(worker.jobs) == 1:
             worker.deadline = time.monotonic() + self.limits.longest_s + GRACE_S

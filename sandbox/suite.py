@@ -68,6 +68,7 @@ class Suite:
     tests: tuple[Test, ...]
     payload: str
     source: str
+    is_script: bool = False  # the program is run by the tests, not called
 
     @property
     def num_tests(self) -> int:
@@ -103,7 +104,7 @@ def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_name
     payload = json.dumps(
         {"setup": setup_code, "setup_first": before, "is_script": is_script, "tests": [test.ops for test in tests]}
     )
-    return Suite(tests, payload, "\n".join([setup_code, *test_list]))
+    return Suite(tests, payload, "\n".join([setup_code, *test_list]), is_script)
 
 
 def _run_scripts(tests: Sequence[Test]) -> bool:

@@ -1,13 +1,16 @@
-"""A worker: a fresh interpreter that is hardened once and then forks a server for each job, which forks a child for a program.
+"""A worker: a fresh interpreter that is hardened once and then forks a child for each program.
 
 It reads jobs from a socket, and answers each with the frames that the child wrote, unread, and the times that it measured
-itself on the child's own CPU clock. It never has an expected value. Started as `python -c "..." CONFIG`; see `sandbox.spawn`.
+itself on the child's own CPU clock. It never has an expected value. A program's text and values it has only in memory that is
+unmapped after the job: a variable or a freed string would be in every child after it, for its program to find. Started as
+`python -c "..." CONFIG`; see `sandbox.spawn`.
 """
 
 import builtins
 import contextlib
 import gc
 import json
+import mmap
 import os
 import resource
 import select
@@ -17,7 +20,7 @@ import time
 
 from sandbox import kernel
 from sandbox.child import ERROR, LOADED, NONCE_BYTES, Runner
-from sandbox.frames import FrameBuffer, pack, read_frame, write_all
+from sandbox.frames import HEADER, pack, read_exactly, write_all
 from sandbox.layers import MAX_FILES, Layers, harden, new_namespaces
 from sandbox.preload import load_everything
 from sandbox.probe import attack_from_inside
@@ -28,8 +31,26 @@ CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.S
 POLL_S = 0.25
 EXIT_GRACE_S = 0.1
 PROGRAM_OUTPUTS = 8  # what all tests of a program may send together, in outputs of one
-LAST_BYTE = b"."
+CHUNK_BYTES = 1 << 16
 leave = os._exit  # a program may put another function in its place
+
+
+def private_memory(num_bytes: int) -> mmap.mmap:
+    """Zeros that no other process writes to, and that are gone when it is closed."""
+    return mmap.mmap(-1, max(1, num_bytes), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def read_into(fd: int, memory: mmap.mmap, num_bytes: int) -> bool:
+    """Read so many bytes to the start of `memory`; False where the other end has closed."""
+    with memoryview(memory) as view:
+        at = 0
+        while at < num_bytes:
+            with view[at:num_bytes] as rest:
+                got = os.readv(fd, [rest])
+            if not got:
+                return False
+            at += got
+    return True
 
 
 class ParentGone(Exception):
@@ -48,10 +69,10 @@ class Child:
         os.close(write_end)
         self.fd = read_end
         self.clock = (~self.pid << 3) | 2  # the CPU clock of another process, by its id
-        self.frames = FrameBuffer(job["max_output_bytes"])
         self.last_cpu_s = 0.0
         self.ended = False
         self.status = 0
+        self.sweep = worker.sweep
 
     def cpu_s(self) -> float:
         with contextlib.suppress(OSError):  # a child that was reaped has no clock any more
@@ -69,8 +90,8 @@ class Child:
                 time.sleep(0.001)
 
     def end(self) -> None:
-        """Kill and reap: nothing of the child is left. With the filter a child cannot fork, so there is nobody else; without,
-        the worker sweeps after the job.
+        """Kill and reap: nothing of the child is left. With the filter a child cannot fork, so there is nobody else;
+        without, sweep.
         """
         if self.fd < 0:
             return
@@ -80,6 +101,8 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
             self.status = os.waitpid(self.pid, 0)[1]
             self.ended = True
+        if self.sweep is not None:
+            self.sweep()
 
 
 class Worker:
@@ -103,69 +126,71 @@ class Worker:
                 self.filter.install(os.getpid())
             gc.enable()  # what is frozen stays shared; a program's own cycles would fill its memory
             runner = Runner(write_end, job["nonce_fd"], job["max_output_bytes"])
-            suite = job.pop("suite")
+            told = json.loads(self.text[:])
+            self.forget()
+            suite = json.loads(told["suite"])
             if suite["is_script"]:
-                if runner.load_script(job.pop("code"), suite["setup"]):
+                if runner.load_script(told.pop("code"), suite["setup"]):
                     runner.run_test(suite["tests"][first])
-            elif runner.load(job.pop("code"), suite["setup"], suite["setup_first"]):
+            elif runner.load(told.pop("code"), suite["setup"], suite["setup_first"]):
                 for ops in suite["tests"][first:]:
                     runner.run_test(ops)
         finally:
             leave(0)
 
     def serve(self) -> None:
-        """Job after job, each in a process of its own: whatever a job leaves in memory, a variable or a freed string, would be
-        in every child after it for its program to find. An answer ends with a byte of ours, when its server is gone.
-        """
         while True:
-            select.select([self.fd], [], [])
-            pid = kernel.fork()
-            if pid == 0:
-                self.become_server()
-            status = os.waitpid(pid, 0)[1]
-            if self.sweep is not None:
-                self.sweep()
-            if status != 0:
-                return
-            write_all(self.fd, LAST_BYTE)
-
-    def become_server(self) -> None:
-        """Never returns: serves one job. Leaves with a status other than 0 when the trainer is gone."""
-        status = 1
-        try:
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
             job = self.read_job()
-            if job is not None:
-                try:
-                    header, bodies = self.grade(job)
-                except (OSError, MemoryError) as error:  # a fork or a pipe that the machine refused
-                    header, bodies = {"infra": f"{type(error).__name__}: {error}"}, []
-                head = json.dumps(header).encode()
-                answer = pack(pack(head) + b"".join(bodies) + LAST_BYTE)
-                write_all(self.fd, answer[: -len(LAST_BYTE)])
-                status = 0
-        except ParentGone:
-            pass
-        finally:
-            leave(status)
+            if job is None:
+                return
+            try:
+                header, frames = self.grade(job)
+            except (OSError, MemoryError) as error:  # a fork or a pipe that the machine refused
+                header, frames = {"infra": f"{type(error).__name__}: {error}"}, []
+            finally:
+                os.close(job["nonce_fd"])
+            self.answer(json.dumps(header).encode(), frames)
+            self.forget()
+
+    def answer(self, head: bytes, frames: list[tuple[int, int]]) -> None:
+        """Send `head` and the frames (start, end) of the output."""
+        num_bytes = sum(end - start for start, end in frames)
+        write_all(self.fd, HEADER.pack(HEADER.size + len(head) + num_bytes) + pack(head))
+        for start, end in frames:
+            with memoryview(self.output) as view, view[start:end] as frame:
+                write_all(self.fd, frame)
+
+    def forget(self) -> None:
+        """Give the memory back that has held something of a program."""
+        self.text.close()
+        self.output.close()
 
     def read_job(self) -> dict | None:
-        """The next job, or None when the trainer has closed. Its nonce goes straight into a pipe, once for each inline
-        test: what stays here as a variable would be in every child for its program to find.
+        """The limits of the next job, or None when the trainer has closed. Its text stays in `text`, what its children write
+        goes into `output`. Its nonce goes straight into a pipe, once for each inline test.
         """
-        body = read_frame(self.fd)
-        if body is None:
+        head = read_exactly(self.fd, HEADER.size + NONCE_BYTES + HEADER.size)
+        if head is None:
             return None
-        job = json.loads(body[NONCE_BYTES:])
+        (num_bytes,), (num_limits,) = HEADER.unpack_from(head), HEADER.unpack_from(head, HEADER.size + NONCE_BYTES)
+        limits = read_exactly(self.fd, num_limits)
+        num_bytes -= NONCE_BYTES + HEADER.size + num_limits
+        self.text = private_memory(num_bytes)
+        if limits is None or not read_into(self.fd, self.text, num_bytes):
+            return None
+        job = json.loads(limits)
+        self.output = private_memory((PROGRAM_OUTPUTS + 2) * job["max_output_bytes"] + CHUNK_BYTES)
+        self.num_output = self.num_read = 0
         job["nonce_fd"], write_end = os.pipe()
-        os.write(write_end, body[:NONCE_BYTES] * min(job["num_inline"], 1024))
+        os.write(write_end, head[HEADER.size : HEADER.size + NONCE_BYTES] * min(job["num_inline"], 1024))
         os.close(write_end)
         return job
 
-    def grade(self, job: dict) -> tuple[dict, list[bytes]]:
-        """Outcome, times and frame of every test. Forks again for the rest after a test that took the child with it."""
-        job["suite"] = json.loads(job["suite"])
-        num_tests, results, bodies = len(job["suite"]["tests"]), [], []
+    def grade(self, job: dict) -> tuple[dict, list[tuple[int, int]]]:
+        """Outcome and times of every test, and where its frame is. Forks again for the rest after a test that took the child
+        with it.
+        """
+        num_tests, results, bodies = job["num_tests"], [], []
         self.program_cpu_s, self.program_bytes, self.program_start = 0.0, 0, time.monotonic()
         while len(results) < num_tests:
             before = len(results)
@@ -177,34 +202,36 @@ class Worker:
                 break
         return {"results": results}, bodies
 
-    def run_child(self, job: dict, results: list, bodies: list[bytes]) -> bool:
+    def run_child(self, job: dict, results: list, bodies: list[tuple[int, int]]) -> bool:
         """Collect frames from one child until it is through or dies: of all tests that are left, or of the next one where
         the program is a script, which begins anew for each. Appends `[outcome, message, cpu_s, wall_s, length]`; true where
         no test can run.
         """
         child = Child(job, len(results), self)
-        num_tests, loaded = len(results) + 1 if job["suite"]["is_script"] else len(job["suite"]["tests"]), False
+        num_tests, loaded = len(results) + 1 if job["is_script"] else job["num_tests"], False
+        self.num_output = self.num_read  # what a child before it had begun to write is written over
         cpu_mark, wall_mark = 0.0, child.started
         try:
             while len(results) < num_tests:
                 outcome, frames = self.wait(child, job, cpu_mark, wall_mark)
                 cpu, wall = child.cpu_s(), time.monotonic()
-                for frame in frames:
+                for start, end in frames:
+                    kind, num_bytes = self.output[start : start + 1], end - start
                     if not loaded:
                         loaded = True
-                        if frame[:1] == LOADED:
+                        if kind == LOADED:
                             cpu_mark, wall_mark = (cpu, wall) if cpu - cpu_mark > 0.05 else (cpu_mark, wall_mark)
                             continue
-                        results.append(["frame", "", cpu, wall - wall_mark, len(frame)])
-                        bodies.append(frame)
-                        return frame[:1] == ERROR
+                        results.append(["frame", "", cpu, wall - wall_mark, num_bytes])
+                        bodies.append((start, end))
+                        return kind == ERROR
                     if len(results) < num_tests:
-                        self.program_bytes += len(frame)
+                        self.program_bytes += num_bytes
                         if self.program_bytes > PROGRAM_OUTPUTS * job["max_output_bytes"]:
                             results.append(["output", "too much output of all tests together", 0.0, 0.0, 0])
                             return True
-                        results.append(["frame", "", cpu - cpu_mark, wall - wall_mark, len(frame)])
-                        bodies.append(frame)
+                        results.append(["frame", "", cpu - cpu_mark, wall - wall_mark, num_bytes])
+                        bodies.append((start, end))
                         cpu_mark, wall_mark = cpu, wall
                 if outcome and len(results) < num_tests:
                     if outcome == "end":
@@ -216,8 +243,8 @@ class Worker:
             self.program_cpu_s += child.cpu_s()
             child.end()
 
-    def wait(self, child: Child, job: dict, cpu_mark: float, wall_mark: float) -> tuple[str, list[bytes]]:
-        """Frames as they come, or why there will be no more: `timeout`, `output` or `end`."""
+    def wait(self, child: Child, job: dict, cpu_mark: float, wall_mark: float) -> tuple[str, list[tuple[int, int]]]:
+        """Where frames are, as they come, or why there will be no more: `timeout`, `output` or `end`."""
         poll = select.poll()
         poll.register(child.fd, select.POLLIN)
         poll.register(self.fd, 0)
@@ -236,15 +263,33 @@ class Worker:
                     raise ParentGone
                 if fd != child.fd:
                     continue
-                chunk = os.read(child.fd, 1 << 16)
-                if not chunk:
+                with memoryview(self.output) as view, view[self.num_output : self.num_output + CHUNK_BYTES] as room:
+                    num_bytes = os.readv(child.fd, [room])
+                if not num_bytes:
                     return "end", []
+                self.num_output += num_bytes
                 try:
-                    frames = child.frames.feed(chunk)
+                    frames = self.whole_frames(job["max_output_bytes"])
                 except ValueError:
                     return "output", []
                 if frames:
                     return "", frames
+
+    def whole_frames(self, max_bytes: int) -> list[tuple[int, int]]:
+        """Frames of the output that are whole and were not told of before. Raises ValueError on one of more bytes, and where
+        there is no room for another.
+        """
+        frames = []
+        while self.num_output - self.num_read >= HEADER.size:
+            start = self.num_read + HEADER.size
+            end = start + HEADER.unpack_from(self.output, self.num_read)[0]
+            if end - start > max_bytes or end + CHUNK_BYTES > len(self.output):
+                raise ValueError
+            if end > self.num_output:
+                break
+            frames.append((start, end))
+            self.num_read = end
+        return frames
 
     def explain(self, outcome: str, child: Child) -> tuple[str, str]:
         """Verdict and message for a child that sent no frame for the test it was at."""
@@ -297,5 +342,6 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    worker.serve()
+    with contextlib.suppress(ParentGone):
+        worker.serve()
     os._exit(0)

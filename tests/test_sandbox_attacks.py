@@ -194,26 +194,6 @@ while frame:
 answers = iter(found)
 def sq(x): return next(answers)
 """,
-    "freed_memory": """
-import ctypes, json, os, sys
-libc = ctypes.CDLL(None)
-libc.write.argtypes, libc.write.restype = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t], ctypes.c_ssize_t
-libc.sbrk.restype = ctypes.c_void_p
-read_end, write_end = os.pipe()
-top, pages = libc.sbrk(0), []
-places = [(top - (24 << 20), top)]
-places += [((id(o) >> 20 << 20) - (40 << 20), (id(o) >> 20 << 20) + (40 << 20)) for o in ({}, bytes(600))]
-for page in sorted({page for low, high in places for page in range(low >> 12 << 12, high, 4096)}):
-    if libc.write(write_end, page, 1) == 1:
-        os.read(read_end, 1)
-        pages.append(ctypes.string_at(page, 4096))
-memory, at = b"".join(pages), 0
-while (at := memory.find(b'"co' + b'de": "', at)) >= 0:
-    at += 8
-    try: old = json.loads('"' + memory[at:at + 300].split(b'"')[0].decode() + '"')
-    except ValueError: continue
-    if "sbrk" not in old and "def sq" in old: exec(old, globals())
-""",
     "file_offset": """
 import os
 def sq(x): return [os.lseek(fd, 0, 1) for fd in range(3, 64) if fd_is_open(fd)][0]
