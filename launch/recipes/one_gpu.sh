@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One GPU. MODEL=runs/qwen-boost/checkpoint-47 starts from a boost stage, as README.md makes it.
-# Memory by --dry_run, without libraries (1 to 2 GB): Qwen2.5-0.5B takes 11 GB, so a card of 16 or 24 GB; 1.5B takes 33 GB,
+# Memory by --dry_run, without libraries (1 to 2 GB): Qwen2.5-0.5B takes 12 GB, so a card of 16 or 24 GB; 1.5B takes 34 GB,
 # of which 18.5 are masters and moments: a card of 40 GB, or of 24 with launch/zero2_offload.json, which keeps those 18.5 GB on the CPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
