@@ -30,12 +30,6 @@ def read_exactly(fd: int, num_bytes: int) -> bytes | None:
     return b"".join(parts)
 
 
-def read_frame(fd: int) -> bytes | None:
-    """One body, or None when the other end has closed."""
-    header = read_exactly(fd, HEADER.size)
-    return None if header is None else read_exactly(fd, HEADER.unpack(header)[0])
-
-
 class FrameBuffer:
     """Cuts a stream of bytes into frames without blocking. Raises ValueError on a frame longer than `max_frame_bytes`."""
 
