@@ -8,6 +8,7 @@ test expects.
 
 import json
 import math
+from collections import OrderedDict
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
@@ -171,6 +172,7 @@ READ = {
     "s": lambda decoder, body, data, depth: set(guard_hashing(decoder.items(body, depth))),
     "f": lambda decoder, body, data, depth: frozenset(guard_hashing(decoder.items(body, depth))),
     "d": _dict,
+    "O": lambda decoder, body, data, depth: OrderedDict(_dict(decoder, body, data, depth)),
     "u": lambda decoder, body, data, depth: body.encode("latin-1").decode("utf-8", "surrogatepass"),
     "n": _length,
     "b": lambda decoder, body, data, depth: body.encode("latin-1"),

@@ -5,14 +5,14 @@ that what a program overrides on it is never asked. Everything else is opaque: `
 other containers carry a one-letter tag.
 
     t tuple   s set   f frozenset   d dict   b bytes   y bytearray   i large int   c complex   r range   D Decimal   F Fraction
-    u text with surrogates   n a length, where `len(...)` of the test asks for no more
+    O OrderedDict   u text with surrogates   n a length, where `len(...)` of the test asks for no more
     g an iterator that a wrapper such as `list(...)` of the test consumes   T a builtin class   o opaque
 """
 
 import contextlib
 import json
 import re
-from collections import ChainMap, UserDict, UserList, deque
+from collections import ChainMap, OrderedDict, UserDict, UserList, deque
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
@@ -38,7 +38,7 @@ class Encoder:
 
     def encode(self, value: object, mode: str = "") -> object:
         """One value as JSON-ready data. Mode `iter` also expands an iterator, `len` gives the length of a collection alone,
-        `str` adds the text of an opaque object.
+        `str` and `repr` give the text alone of what is no plain data, or may have a text of its own.
         """
         self.left = self.max_bytes
         try:
@@ -47,15 +47,17 @@ class Encoder:
             if mode == "iter" and not isinstance(value, PLAIN):
                 with contextlib.suppress(TypeError):  # a number of numpy's
                     return {"g": self.items(islice(iter(value), self.max_bytes), 0)}
-            data = self.node(value, 0)
-            if mode == "str" and type(data) is dict and "o" in data:
-                data["s"] = str(value)[: self.max_bytes]
-            return data
+            if mode in TEXT and type(value) not in EXACT:
+                return {"o": type(value).__name__, "s": TEXT[mode](value)[: self.max_bytes]}
+            return self.node(value, 0)
         except (Unsendable, RecursionError):
             return {"o": type(value).__name__ + " (too deep or too large)"}
 
     def items(self, values, depth: int) -> list:
         return [self.node(item, depth + 1) for item in values]
+
+    def pairs(self, items, depth: int) -> list:
+        return [[self.node(key, depth + 1), self.node(item, depth + 1)] for key, item in items]
 
     def node(self, value: object, depth: int) -> object:
         self.left -= 2
@@ -136,7 +138,11 @@ def _frozenset(encoder: Encoder, value: frozenset, depth: int) -> object:
 
 
 def _dict(encoder: Encoder, value: dict, depth: int) -> object:
-    return {"d": [[encoder.node(key, depth + 1), encoder.node(item, depth + 1)] for key, item in dict.items(value)]}
+    return {"d": encoder.pairs(dict.items(value), depth)}
+
+
+def _ordered_dict(encoder: Encoder, value: OrderedDict, depth: int) -> object:
+    return {"O": encoder.pairs(OrderedDict.items(value), depth)}  # `dict.items` does not know of `move_to_end`
 
 
 def _complex(encoder: Encoder, value: complex, depth: int) -> object:
@@ -168,6 +174,7 @@ ENCODE = {
     set: _set,
     frozenset: _frozenset,
     dict: _dict,
+    OrderedDict: _ordered_dict,
     complex: _complex,
     range: _range,
     Decimal: _decimal,
@@ -178,5 +185,7 @@ CLASS_NAMES = {kind: name for name, kind in CLASSES.items()}
 VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 SIZED = frozenset((str, bytes, bytearray, list, tuple, set, frozenset, dict, range, deque, *VIEWS))
 PLAIN = (*ENCODE, type(None))
+EXACT = {*PLAIN, bool}
+TEXT = {"str": str, "repr": repr}
 # Containers of the library that are equal to plain ones, and sent as these.
 EQUAL_TO = {ChainMap: dict, UserDict: dict, MappingProxyType: dict, UserList: list, VIEWS[0]: set}

@@ -46,7 +46,7 @@ def _int(value: object = 0, *base) -> int:
 
 def _text(make: Callable) -> Callable:
     def call(value: object = "", *args) -> str:
-        if isinstance(value, Opaque) and value.text is not None and make is str:
+        if isinstance(value, Opaque) and value.text is not None:
             return value.text
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
             raise Refused
@@ -178,12 +178,14 @@ STRING_METHODS = """
     lower upper strip lstrip rstrip split startswith endswith count isdigit isalpha isupper islower index find title
     encode splitlines
     """
+DICT_METHODS = {"keys", "values", "items", "get", "copy"}
 METHODS = {
     str: set(STRING_METHODS.split()),
     bytes: {"decode", "startswith", "endswith"},
     list: {"count", "index", "copy"},
     tuple: {"count", "index"},
-    dict: {"keys", "values", "items", "get", "copy"},
+    dict: DICT_METHODS,
+    OrderedDict: DICT_METHODS,
     set: {"issubset", "issuperset", "union", "copy"},
     frozenset: {"issubset", "issuperset", "union", "copy"},
     float: {"is_integer"},

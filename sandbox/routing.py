@@ -11,7 +11,7 @@ from sandbox.preload import LEAN
 from sandbox.spawn import Group
 
 LEAN_GROUP, WIDE_GROUP = Group(True), Group(False)
-IMPORTS = re.compile(r"\b(?:import|from)\b([^\n;#]*)")
+IMPORTS = re.compile(r"\b(?:import|from)\b((?:\\\r?\n|[^\n;#])*)")
 WORD = re.compile(r"\w+")
 WIDE_NAMES = frozenset(sys.stdlib_module_names) - frozenset(LEAN)
 DYNAMIC = ("importlib", "__import__")

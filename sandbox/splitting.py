@@ -216,7 +216,7 @@ class Splitter:
         return thunk
 
     def split_subscript(self, node: ast.Subscript, mode: str) -> Thunk:
-        if self.scope.needs_program(node):
+        if self.scope.needs_program(node.value):
             return self.hole(node, mode)  # an element is as good a claim as the whole, and shorter
         value, index = self.split(node.value), self.split(node.slice)
         return lambda values: value(values)[index(values)]
@@ -256,7 +256,7 @@ class Splitter:
         self.check_apart(*node.args, *(keyword.value for keyword in node.keywords))
         if any(keyword.arg == "key" and self.scope.needs_program(keyword.value) for keyword in node.keywords):
             raise Unsplittable("a key that the program computes")
-        mode = "len" if name == "len" else "iter" if name in ITERATING else "str" if name in TEXT else ""
+        mode = name if name == "len" or name in TEXT else "iter" if name in ITERATING else ""
         args = [self.split(arg, mode) for arg in node.args]
         keywords = {keyword.arg: self.split(keyword.value) for keyword in node.keywords}
 

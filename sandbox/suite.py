@@ -17,7 +17,7 @@ from sandbox.child import STDOUT_OF
 from sandbox.decoding import Decoder, Malformed, TooLarge, parse, size_of
 from sandbox.encoding import Encoder, to_json
 from sandbox.judging import Thunk, outcome
-from sandbox.scope import Scope, stored_names
+from sandbox.scope import Scope, names_in, stored_names
 from sandbox.steps import Steps, what_runs
 
 SPARE_BYTES = 4096
@@ -98,13 +98,25 @@ def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_name
                 scope.add_program_name(name)
                 if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and name not in reference_names:
                     scope.helper_names.add(name)
-    tests = tuple(_compile(number, source, scope) for number, source in enumerate(test_list, start=1))
+    modules = [_parse(source, f"test {number}") for number, source in enumerate(test_list, start=1)]
+    tests = []
+    for number, (source, module) in enumerate(zip(test_list, modules), start=1):
+        own = scope.copy()
+        for name in stored_names(module) & _read_from_others(modules[number:]):
+            own.add_program_name(name)
+        tests.append(_compile(number, source, module, own))
     is_script = STDOUT_OF not in scope.program_names and _run_scripts(tests)
-    before = bool(setup.body) and all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in setup.body)
+    before = bool(setup.body) and all(map(_is_import_of_another, setup.body))
     payload = json.dumps(
         {"setup": setup_code, "setup_first": before, "is_script": is_script, "tests": [test.ops for test in tests]}
     )
-    return Suite(tests, payload, "\n".join([setup_code, *test_list]), is_script)
+    return Suite(tuple(tests), payload, "\n".join([setup_code, *test_list]), is_script)
+
+
+def _is_import_of_another(node: ast.stmt) -> bool:
+    """Whether it imports something that is there before the program is."""
+    modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None)]
+    return isinstance(node, (ast.Import, ast.ImportFrom)) and "solution" not in modules
 
 
 def _run_scripts(tests: Sequence[Test]) -> bool:
@@ -125,15 +137,19 @@ def _parse(source: str, what: str) -> ast.Module:
         raise ValueError(f"{what} is not valid Python: {error}: {source[:200]!r}") from error
 
 
-def _compile(number: int, source: str, scope: Scope) -> Test:
-    module = _parse(source, f"test {number}")
+def _read_from_others(modules: Iterable[ast.Module]) -> set[str]:
+    """Names that tests read and do not bind: an earlier one may have, and the judge keeps nothing from one to the next."""
+    return {name for module in modules for name in names_in(module) - bound_names(module.body)}
+
+
+def _compile(number: int, source: str, module: ast.Module, scope: Scope) -> Test:
     if not any(isinstance(node, (ast.Assert, ast.Call, ast.Raise)) for part in what_runs(module) for node in ast.walk(part)):
         raise ValueError(
             f"test {number} checks nothing: {source[:200]!r}; no assert, call or raise in it is run: functions named test… are "
             "called, classes, coroutines, generators and other functions only where the test calls them"
         )
     try:
-        steps = Steps.of(module, scope.copy())
+        steps = Steps.of(module, scope)
     except RecursionError:
         raise ValueError(f"test {number} is nested too deeply: {source[:200]!r}") from None
     if steps.reason:

@@ -32,6 +32,55 @@ def listed(a): return UserList(a)
             "assert listed([1, 2]) == [1, 2]",
         ],
     ),
+    "texts_of_what_is_more_than_plain_data": (
+        """
+from collections import Counter, namedtuple
+import enum
+P = namedtuple("P", "x y")
+class Colour(str, enum.Enum):
+    RED = "red"
+    def __str__(self): return "Red!"
+def point(): return P(1, 2)
+def count(text): return Counter(text)
+def colour(): return Colour.RED
+""",
+        [
+            "assert str(point()) == 'P(x=1, y=2)'",
+            "assert repr(count('aab')) == \"Counter({'a': 2, 'b': 1})\"",
+            "assert str(colour()) == 'Red!'",
+            "assert repr('a' * 2) == repr('aa') and str(len(point())) == '2'",
+        ],
+    ),
+    "an_order_that_counts": (
+        """
+from collections import OrderedDict
+def f(pairs, last):
+    made = OrderedDict(pairs)
+    made.move_to_end(last)
+    return made
+""",
+        [
+            "from collections import OrderedDict\nassert f([(1, 2), (3, 4)], 1) == OrderedDict([(3, 4), (1, 2)])",
+            "assert f([(1, 2), (3, 4)], 1) == {1: 2, 3: 4}",
+            "assert list(f([(1, 2), (3, 4)], 1).items())[0] == (3, 4)",
+        ],
+    ),
+    "constants_asked_by_what_it_returns": (
+        "def best(words): return max(range(len(words)), key=lambda i: len(words[i]))\ndef span(): return 1, 3",
+        [
+            "names = ['a', 'bbb', 'cc']\nassert names[best(['x', 'yyy', 'zz'])] == 'bbb'",
+            "assert {0: 'no', 1: 'yes'}[best(['', 'a'])] == 'yes'",
+            "assert 'abcd'[span()[0]:span()[1]] == 'bc'",
+        ],
+    ),
+    "names_that_one_test_leaves_to_the_next": (
+        "def f(n): return n + 1",
+        ["start = 1\nwanted = 3\nassert f(start) == 2", "assert f(start) == 2", "assert f(2) == wanted"],
+    ),
+    "modules_on_a_second_line": (
+        "import math, \\\n    decimal, \\\n    sqlite3\ndef f(): return sqlite3.sqlite_version",
+        ["assert f()[0] == '3'"],
+    ),
     "ranges": ("def f(n): return range(n)", ["assert f(3) == range(3)", "assert 2 in f(3)", "assert len(f(10**15)) == 10**15"]),
     "cycles_of_its_own": (
         """
@@ -283,3 +332,8 @@ def test_honest_program_passes(pool, name):
     code, tests = PROGRAMS[name]
     verdict = pool.submit(code, compile_suite(tests)).result(60)
     assert verdict.all_passed, verdict
+
+
+def test_a_setup_may_import_the_program(pool):
+    suite = compile_suite(["assert f(1) == floor(2.5)"], "from math import floor\nfrom solution import f")
+    assert pool.submit("def f(x): return x + 1", suite).result(60).all_passed

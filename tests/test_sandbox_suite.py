@@ -1,6 +1,6 @@
 """Compiling tests: what is sent, what is kept, what is inline, and what the judge says about values."""
 
-from collections import deque
+from collections import OrderedDict, deque
 
 import pytest
 
@@ -151,6 +151,12 @@ def test_no_expected_value_is_sent():
         ("assert f(1) ** 999999 == 8", 10**9, "failed"),
         ("assert 'a' * f(1) == 'aa'", 10**9, "failed"),
         ("assert int(f(1)) == 3", "3", "passed"),
+        ("from collections import OrderedDict as O\nassert f(1) == O([(3, 4), (1, 2)])", OrderedDict({3: 4, 1: 2}), "passed"),
+        ("from collections import OrderedDict as O\nassert f(1) == O([(3, 4), (1, 2)])", OrderedDict({1: 2, 3: 4}), "failed"),
+        ("assert {9: True}[f(3)]", 9, "passed"),
+        ("assert {9: True}[f(3)]", 8, "error"),
+        ("assert ['no', 'yes'][f(3) == 9] == 'yes'", 9, "passed"),
+        ("assert ['no', 'yes'][f(3) == 9] == 'yes'", 8, "failed"),
     ],
 )
 def test_judgement(test, value, status):
@@ -300,8 +306,6 @@ def test_a_class_is_a_value():
         "assert (lambda r: r == 9)(f(3))",
         "assert not set(f(3)).symmetric_difference({1})",
         "assert [f(3)].count(9) == 1",
-        "assert {9: True}[f(3)]",
-        "assert ['no', 'yes'][f(3) == 9] == 'yes'",
         "import math\nr = Area(3)\nassert math.isclose(r, 9.0)",
         "d = abs(f(3) - 9)\nassert d < 1e-6",
         "ok = f(3) == 9\nassert ok",
