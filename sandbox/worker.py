@@ -1,16 +1,14 @@
 """A worker: a fresh interpreter that is hardened once and then forks a child for each program.
 
 It reads jobs from a socket, and answers each with the frames that the child wrote, unread, and the times that it measured
-itself on the child's own CPU clock. It never has an expected value. A program's text and values it has only in memory that is
-unmapped after the job: a variable or a freed string would be in every child after it, for its program to find. Started as
-`python -c "..." CONFIG`; see `sandbox.spawn`.
+itself on the child's own CPU clock. It never has an expected value, and a program's text and values only in memory that is
+unmapped after the job. Started as `python -c "..." CONFIG`; see `sandbox.spawn`.
 """
 
 import builtins
 import contextlib
 import gc
 import json
-import mmap
 import os
 import resource
 import select
@@ -21,6 +19,7 @@ import time
 from sandbox import kernel
 from sandbox.child import ERROR, LOADED, NONCE_BYTES, Runner
 from sandbox.frames import HEADER, pack, read_exactly, write_all
+from sandbox.job_memory import Frame, Output, private_memory, read_into
 from sandbox.layers import MAX_FILES, Layers, harden, new_namespaces
 from sandbox.preload import load_everything
 from sandbox.probe import attack_from_inside
@@ -31,26 +30,7 @@ CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.S
 POLL_S = 0.25
 EXIT_GRACE_S = 0.1
 PROGRAM_OUTPUTS = 8  # what all tests of a program may send together, in outputs of one
-CHUNK_BYTES = 1 << 16
 leave = os._exit  # a program may put another function in its place
-
-
-def private_memory(num_bytes: int) -> mmap.mmap:
-    """Zeros that no other process writes to, and that are gone when it is closed."""
-    return mmap.mmap(-1, max(1, num_bytes), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-
-
-def read_into(fd: int, memory: mmap.mmap, num_bytes: int) -> bool:
-    """Read so many bytes to the start of `memory`; False where the other end has closed."""
-    with memoryview(memory) as view:
-        at = 0
-        while at < num_bytes:
-            with view[at:num_bytes] as rest:
-                got = os.readv(fd, [rest])
-            if not got:
-                return False
-            at += got
-    return True
 
 
 class ParentGone(Exception):
@@ -152,13 +132,12 @@ class Worker:
             self.answer(json.dumps(header).encode(), frames)
             self.forget()
 
-    def answer(self, head: bytes, frames: list[tuple[int, int]]) -> None:
-        """Send `head` and the frames (start, end) of the output."""
+    def answer(self, head: bytes, frames: list[Frame]) -> None:
+        """Send `head` and frames of the output."""
         num_bytes = sum(end - start for start, end in frames)
         write_all(self.fd, HEADER.pack(HEADER.size + len(head) + num_bytes) + pack(head))
-        for start, end in frames:
-            with memoryview(self.output) as view, view[start:end] as frame:
-                write_all(self.fd, frame)
+        for frame in frames:
+            self.output.send(self.fd, frame)
 
     def forget(self) -> None:
         """Give the memory back that has held something of a program."""
@@ -179,14 +158,13 @@ class Worker:
         if limits is None or not read_into(self.fd, self.text, num_bytes):
             return None
         job = json.loads(limits)
-        self.output = private_memory((PROGRAM_OUTPUTS + 2) * job["max_output_bytes"] + CHUNK_BYTES)
-        self.num_output = self.num_read = 0
+        self.output = Output(job["max_output_bytes"])
         job["nonce_fd"], write_end = os.pipe()
         os.write(write_end, head[HEADER.size : HEADER.size + NONCE_BYTES] * min(job["num_inline"], 1024))
         os.close(write_end)
         return job
 
-    def grade(self, job: dict) -> tuple[dict, list[tuple[int, int]]]:
+    def grade(self, job: dict) -> tuple[dict, list[Frame]]:
         """Outcome and times of every test, and where its frame is. Forks again for the rest after a test that took the child
         with it.
         """
@@ -202,28 +180,28 @@ class Worker:
                 break
         return {"results": results}, bodies
 
-    def run_child(self, job: dict, results: list, bodies: list[tuple[int, int]]) -> bool:
+    def run_child(self, job: dict, results: list, bodies: list[Frame]) -> bool:
         """Collect frames from one child until it is through or dies: of all tests that are left, or of the next one where
         the program is a script, which begins anew for each. Appends `[outcome, message, cpu_s, wall_s, length]`; true where
         no test can run.
         """
         child = Child(job, len(results), self)
         num_tests, loaded = len(results) + 1 if job["is_script"] else job["num_tests"], False
-        self.num_output = self.num_read  # what a child before it had begun to write is written over
+        self.output.start_child()
         cpu_mark, wall_mark = 0.0, child.started
         try:
             while len(results) < num_tests:
                 outcome, frames = self.wait(child, job, cpu_mark, wall_mark)
                 cpu, wall = child.cpu_s(), time.monotonic()
-                for start, end in frames:
-                    kind, num_bytes = self.output[start : start + 1], end - start
+                for frame in frames:
+                    kind, num_bytes = self.output.kind(frame), frame[1] - frame[0]
                     if not loaded:
                         loaded = True
                         if kind == LOADED:
                             cpu_mark, wall_mark = (cpu, wall) if cpu - cpu_mark > 0.05 else (cpu_mark, wall_mark)
                             continue
                         results.append(["frame", "", cpu, wall - wall_mark, num_bytes])
-                        bodies.append((start, end))
+                        bodies.append(frame)
                         return kind == ERROR
                     if len(results) < num_tests:
                         self.program_bytes += num_bytes
@@ -231,7 +209,7 @@ class Worker:
                             results.append(["output", "too much output of all tests together", 0.0, 0.0, 0])
                             return True
                         results.append(["frame", "", cpu - cpu_mark, wall - wall_mark, num_bytes])
-                        bodies.append((start, end))
+                        bodies.append(frame)
                         cpu_mark, wall_mark = cpu, wall
                 if outcome and len(results) < num_tests:
                     if outcome == "end":
@@ -243,7 +221,7 @@ class Worker:
             self.program_cpu_s += child.cpu_s()
             child.end()
 
-    def wait(self, child: Child, job: dict, cpu_mark: float, wall_mark: float) -> tuple[str, list[tuple[int, int]]]:
+    def wait(self, child: Child, job: dict, cpu_mark: float, wall_mark: float) -> tuple[str, list[Frame]]:
         """Where frames are, as they come, or why there will be no more: `timeout`, `output` or `end`."""
         poll = select.poll()
         poll.register(child.fd, select.POLLIN)
@@ -263,33 +241,14 @@ class Worker:
                     raise ParentGone
                 if fd != child.fd:
                     continue
-                with memoryview(self.output) as view, view[self.num_output : self.num_output + CHUNK_BYTES] as room:
-                    num_bytes = os.readv(child.fd, [room])
-                if not num_bytes:
+                if not self.output.read_from(child.fd):
                     return "end", []
-                self.num_output += num_bytes
                 try:
-                    frames = self.whole_frames(job["max_output_bytes"])
+                    frames = self.output.new_frames()
                 except ValueError:
                     return "output", []
                 if frames:
                     return "", frames
-
-    def whole_frames(self, max_bytes: int) -> list[tuple[int, int]]:
-        """Frames of the output that are whole and were not told of before. Raises ValueError on one of more bytes, and where
-        there is no room for another.
-        """
-        frames = []
-        while self.num_output - self.num_read >= HEADER.size:
-            start = self.num_read + HEADER.size
-            end = start + HEADER.unpack_from(self.output, self.num_read)[0]
-            if end - start > max_bytes or end + CHUNK_BYTES > len(self.output):
-                raise ValueError
-            if end > self.num_output:
-                break
-            frames.append((start, end))
-            self.num_read = end
-        return frames
 
     def explain(self, outcome: str, child: Child) -> tuple[str, str]:
         """Verdict and message for a child that sent no frame for the test it was at."""
