@@ -31,11 +31,16 @@ def describe(error: BaseException) -> list[str]:
     """Exception type and message, short, and without trusting the exception's own methods."""
     name = str(type_name(type(error)))[:100]
     status = "exited" if isinstance(error, SystemExit) else "memory" if isinstance(error, MemoryError) else "error"
-    try:
-        message = str(error)[:MAX_MESSAGE]
-    except BaseException:  # noqa: BLE001 - a program may raise anything
-        message = ""
+    message = text_of(error)
     return [status, f"{name}: {message}" if message else name]
+
+
+def text_of(error: BaseException) -> str:
+    """An exception's text, short, or nothing where it has none that can be had."""
+    try:
+        return str(error)[:MAX_MESSAGE]
+    except BaseException:  # noqa: BLE001 - a program may raise anything
+        return ""
 
 
 def new_module(name: str = "solution") -> types.ModuleType:
@@ -119,7 +124,7 @@ class Runner:
                 elif kind == "n":
                     scope = self.namespace if mode == "end" else dict(self.namespace)
                 elif kind == "r":
-                    values.append(self.raised(source, scope))
+                    values.append(self.raised(source, scope, mode))
                 else:
                     exec(compile(source, "<test>", "exec"), scope)
                     if (
@@ -133,10 +138,12 @@ class Runner:
             return self.report(error)
         write_all(self.fd, frame)
 
-    def raised(self, source: str, scope: dict) -> list[str] | None:
-        """Names of the classes of the exception that a statement raises."""
+    def raised(self, source: str, scope: dict, name: str) -> list | None:
+        """Names of the classes of the exception that statements raise, and its text. The test may ask more of it by `name`."""
         try:
             exec(compile(source, "<test>", "exec"), scope)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a program may raise anything
-            return [type_name(kind) for kind in type(error).__mro__]
+            if name:
+                scope[name] = types.SimpleNamespace(value=error, exception=error, type=type(error))
+            return [[type_name(kind) for kind in type(error).__mro__], text_of(error)]
         return None

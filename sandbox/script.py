@@ -8,6 +8,7 @@ the program's claim to have printed it, which is all that printing is.
 import _thread
 import atexit
 import contextlib
+import functools
 import os
 import stat
 import sys
@@ -26,13 +27,14 @@ def stdout_of(execute: Callable[[], None], stdin: str, max_bytes: int) -> str:
     Leaving by `sys.exit` or `os._exit` is an end like any other. Raises whatever else `execute` raises.
     """
     usual_stack = _thread.stack_size(HELPER_STACK_BYTES)
-    _feed(stdin.encode("utf-8", "surrogatepass"))
+    data = stdin.encode("utf-8", "surrogatepass")
+    _feed(data)
     printed = _Printed(max_bytes)
     _thread.stack_size(usual_stack)
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - the program's own
     sys.stdout = sys.__stdout__ = stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     os._exit = sys.exit  # it would take the child with it, and the text that the pipe still holds
-    os.fstat = _fstat_of_pipe  # the filter refuses the system call, which can also look at paths
+    os.fstat = functools.partial(_fstat, len(data))  # the filter refuses the system call, which can also look at paths
     atexit._clear()
     with contextlib.suppress(SystemExit):
         execute()
@@ -97,9 +99,9 @@ class _Printed:
         return b"".join(self.chunks)
 
 
-def _fstat_of_pipe(fd: int) -> os.stat_result:
-    """Programs that read by hand ask for the size; a pipe's is 0."""
-    return os.stat_result((stat.S_IFIFO | 0o600, 0, 0, 1, 0, 0, 0, 0, 0, 0))
+def _fstat(num_bytes: int, fd: int) -> os.stat_result:
+    """Programs that read by hand ask for the size: that of a file with the text on descriptor 0; of other pipes it is 0."""
+    return os.stat_result((stat.S_IFIFO | 0o600, 0, 0, 1, 0, 0, num_bytes if fd == 0 else 0, 0, 0, 0))
 
 
 def _join_threads() -> None:

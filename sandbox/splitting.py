@@ -148,11 +148,13 @@ class Splitter:
         return self._sequence(node.elts, tuple)
 
     def split_set(self, node: ast.Set, mode: str) -> Thunk:
+        self.check_plain(*node.elts)
         return self._sequence(node.elts, set)
 
     def split_dict(self, node: ast.Dict, mode: str) -> Thunk:
         if None in node.keys:
             raise Unsplittable("**")
+        self.check_plain(*node.keys)
         keys, items = [self.split(key) for key in node.keys], [self.split(value) for value in node.values]
         return lambda values: {key(values): item(values) for key, item in zip(keys, items)}
 

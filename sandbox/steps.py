@@ -7,8 +7,10 @@ makes the test inline.
 
 import ast
 import builtins
+import re
 
 from sandbox.assigned import keep_constants
+from sandbox.child import MAX_MESSAGE
 from sandbox.judging import Thunk
 from sandbox.scope import Scope, names_in, root_name, stored_names
 from sandbox.splitting import Splitter, Unsplittable
@@ -141,20 +143,25 @@ class Steps:
         self.num_values += len(splitter.holes)
 
     def add_raises(self, node: ast.With) -> None:
-        call = node.items[0].context_expr
-        if (
-            len(node.body) != 1
-            or not isinstance(node.body[0], (ast.Expr, ast.Assign))
-            or node.items[0].optional_vars
-            or len(call.args) != 1
-            or call.keywords
-        ):
-            raise Unsplittable("pytest.raises with more than one statement or with options")
+        call, name = node.items[0].context_expr, node.items[0].optional_vars
+        options = {keyword.arg: keyword.value for keyword in call.keywords}
+        match = options.pop("match", None)
+        if len(call.args) != 1 or options or not (name is None or isinstance(name, ast.Name)):
+            raise Unsplittable("pytest.raises with options")
+        if not all(isinstance(child, (ast.Expr, ast.Assign)) for child in node.body):
+            raise Unsplittable("pytest.raises around other statements than calls and assignments")
         kinds = call.args[0].elts if isinstance(call.args[0], ast.Tuple) else [call.args[0]]
         names = set(map(_class_name, kinds))
-        index = self.num_values
-        self.ops.append(("r", ast.unparse(node.body[0]), ""))
-        self.checks.append(lambda values: isinstance(values[index], list) and not names.isdisjoint(values[index]))
+        pattern, index = None if match is None else _pattern(match), self.num_values
+
+        def check(values: list) -> bool:
+            if values[index] is None:
+                return False
+            classes, text = values[index]
+            return not names.isdisjoint(classes) and (pattern is None or bool(pattern.search(text[:MAX_MESSAGE])))
+
+        self.ops.append(("r", "\n".join(map(ast.unparse, node.body)), name.id if name else ""))
+        self.checks.append(check)
         self.num_values += 1
         self.is_direct = False
 
@@ -220,6 +227,20 @@ def _class_name(node: ast.expr) -> str:
     if not name[:1].isupper():
         raise Unsplittable("an exception whose class has another name than it is called by")
     return getattr(getattr(builtins, name, None), "__name__", name)
+
+
+def _pattern(node: ast.expr) -> re.Pattern:
+    """A regular expression that the judge may look for in a hostile text: at most two quantifiers, and none around another,
+    so that the time is bounded by the cube of the text's length.
+    """
+    source = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+    is_cheap = source is not None and not re.search(r"\)[*+?{]", source) and len(re.findall(r"(?<!\\)[*+{]", source)) <= 2
+    if not is_cheap:
+        raise Unsplittable("pytest.raises with a pattern that is not a plain one")
+    try:
+        return re.compile(source)
+    except re.error as error:
+        raise Unsplittable(f"pytest.raises with a pattern that is none: {error}") from error
 
 
 def _makes_object(node: ast.Assign) -> bool:

@@ -51,6 +51,15 @@ def colour(): return Colour.RED
             "assert repr('a' * 2) == repr('aa') and str(len(point())) == '2'",
         ],
     ),
+    "objects_in_sets": (
+        """
+class P:
+    def __init__(self, x): self.x = x
+    def __eq__(self, other): return self.x == other.x
+    def __hash__(self): return self.x
+""",
+        ["assert len({P(1), P(1), P(2)}) == 2", "assert len({P(1): 2, P(1): 3}) == 1"],
+    ),
     "an_order_that_counts": (
         """
 from collections import OrderedDict
@@ -103,6 +112,9 @@ def leave(): sys.exit(3)
             "import json, pytest\ndef test_f():\n    with pytest.raises(json.JSONDecodeError):\n        read('{')",
             "import pytest\ndef test_f():\n    with pytest.raises(IOError):\n        load('x')",
             "import pytest\ndef test_f():\n    with pytest.raises(SystemExit):\n        leave()",
+            "import pytest\ndef test_f():\n    with pytest.raises(OSError, match='^a .*path$'):\n        load('a long path')",
+            "import pytest\ndef test_f():\n    with pytest.raises((KeyError, OSError)) as info:\n"
+            "        path = 'x'\n        load(path)\n    assert str(info.value) == 'x'\n    assert info.value.args == ('x',)\n    assert 'x' in str(info.value)",
         ],
     ),
     "objects_with_methods": (

@@ -32,6 +32,7 @@ RIGHT = {
     "by hand": (
         "import os\nsize = max(os.fstat(0).st_size, 8192)\nos.write(1, str(sum(map(int, os.read(0, size).split()))).encode())"
     ),
+    "by hand, of the size that a file would have": "import os\nprint(sum(map(int, os.read(0, os.fstat(0).st_size).split())))",
     "prompt and white space": "print('', sum(map(int, input('').split())), end=' \\n\\n')",
     "sys.exit": SUM + "\nimport sys\nsys.exit(1)",
     "os._exit": SUM + "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)",

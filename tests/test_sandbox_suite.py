@@ -1,5 +1,6 @@
 """Compiling tests: what is sent, what is kept, what is inline, and what the judge says about values."""
 
+import time
 from collections import OrderedDict, deque
 
 import pytest
@@ -269,10 +270,39 @@ def test_raises_is_split():
     test = "import pytest\ndef test_f():\n    with pytest.raises(ValueError):\n        f(0)"
     compiled = compile_suite([test]).tests[0]
     assert not compiled.inline and ("r", "f(0)", "") in compiled.ops
-    body = to_json([["ValueError", "Exception"]]).encode()
+    body = to_json([[["ValueError", "Exception"], "text"]]).encode()
     assert compiled.judge(body, NONCE)[0] == "passed"
     assert compiled.judge(b"[null]", NONCE)[0] == "failed"
-    assert compiled.judge(b'[["KeyError"]]', NONCE)[0] == "failed"
+    assert compiled.judge(b'[[["KeyError"],"text"]]', NONCE)[0] == "failed"
+    for malformed in (b'[["ValueError"]]', b"[7]", b'[[["ValueError"],"text",1]]'):
+        assert compiled.judge(malformed, NONCE)[0] == "error"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "status"),
+    [
+        ("not found", "the key was not found", "passed"),
+        ("not found", "the key was found", "failed"),
+        ("^must be .* positive$", "must be a b positive", "passed"),
+        (r"a\(b\)", "a(b)", "passed"),
+        ("(a|aa)+$", "", "inline"),
+        ("a*a*a*b", "", "inline"),
+        ("(", "", "inline"),
+    ],
+)
+def test_a_text_of_an_exception_is_looked_through_by_the_judge(pattern, text, status):
+    compiled = compile_suite([f"import pytest\nwith pytest.raises(KeyError, match={pattern!r}):\n    f(0)"]).tests[0]
+    if status == "inline":
+        assert compiled.inline
+    else:
+        assert compiled.judge(to_json([[["KeyError"], text]]).encode(), NONCE)[0] == status
+
+
+def test_a_long_text_does_not_hold_the_judge():
+    compiled = compile_suite(["import pytest\nwith pytest.raises(KeyError, match='a*a*b'):\n    f(0)"]).tests[0]
+    started = time.process_time()
+    assert compiled.judge(to_json([[["KeyError"], "a" * 100_000]]).encode(), NONCE)[0] == "failed"
+    assert time.process_time() - started < 5
 
 
 def test_counts():
