@@ -204,8 +204,8 @@ def test_a_file_can_hide_tests_and_must_leave_one(tmp_path):
 
 
 def test_what_needs_pytest_in_the_programs_process_is_refused(tmp_path):
-    """`pytest.raises` around several statements can't be taken out, and the sandbox has no pytest to run it with."""
-    test = "def test_a():\n    with pytest.raises(ValueError):\n        x = f(1)\n        f(x)\n"
+    """`pytest.raises` around a loop can't be taken out, and the sandbox has no pytest to run it with."""
+    test = "def test_a():\n    with pytest.raises(ValueError):\n        while f(1):\n            f(2)\n"
     test = f"import pytest\nfrom solution import f\n\n{test}"
     row = {"question": "Raise.", "solution": "def f(x):\n    raise ValueError", "test": test}
     fine = {**row, "test": "from solution import f\n\ndef test_a():\n    assert f", "question": "Other."}
