@@ -1,6 +1,7 @@
 """What the names of a test mean: the judge's own, constants that the test assigns, foreign ones, and the program's."""
 
 import ast
+import builtins
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
@@ -57,8 +58,24 @@ class Scope:
         return self._is_any_of_the_program(names_in(node) - self.given_names - _bound_inside(node))
 
     def is_computed_with(self, node: ast.AST) -> bool:
-        """Whether something that the program has made is compared, or an operand, anywhere in it."""
-        return any(isinstance(child, OPERATIONS) and self.is_answered(child) for child in ast.walk(node))
+        """Whether something that the program has made is compared, or an operand, anywhere in it.
+
+        But for lambdas that the program is given, such as keys: what it does with their values is its own affair.
+        """
+        pending = [node]
+        while pending:
+            child = pending.pop()
+            if isinstance(child, OPERATIONS) and self.is_answered(child):
+                return True
+            root = root_name(child.func) if isinstance(child, ast.Call) else None
+            is_asked = not self.is_of_the_test(root) and root not in self.foreign_names | self.given_names
+            pending += [part for part in ast.iter_child_nodes(child) if not (is_asked and _is_lambda(part))]
+        return False
+
+    def is_of_the_test(self, root: str | None) -> bool:
+        """Whether a chain of calls that starts with this name is the test's own: an expression, a helper, a builtin."""
+        is_builtin = hasattr(builtins, root or "") and root not in self.program_names
+        return root is None or is_builtin or root in self.helper_names
 
     def _is_any_of_the_program(self, names: set[str]) -> bool:
         return any(name in self.program_names or not (self.is_judged(name) or name in TYPES) for name in names)
@@ -87,6 +104,10 @@ def stored_names(node: ast.AST) -> set[str]:
     return {child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)}
 
 
+def parameters_in(node: ast.AST) -> set[str]:
+    return {child.arg for child in ast.walk(node) if isinstance(child, ast.arg)}
+
+
 def root_name(node: ast.expr) -> str | None:
     """The name that a chain of calls, attributes and subscripts starts with."""
     while isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
@@ -94,8 +115,11 @@ def root_name(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
+def _is_lambda(argument: ast.AST) -> bool:
+    return isinstance(argument.value if isinstance(argument, ast.keyword) else argument, ast.Lambda)
+
+
 def _bound_inside(node: ast.AST) -> set[str]:
     """Parameters of lambdas and targets of comprehensions."""
-    parameters = {child.arg for child in ast.walk(node) if isinstance(child, ast.arg)}
     targets = [child.target for child in ast.walk(node) if isinstance(child, ast.comprehension)]
-    return parameters.union(*map(names_in, targets))
+    return parameters_in(node).union(*map(names_in, targets))

@@ -7,12 +7,12 @@ the judge does not compute with), and the program's: all others.
 """
 
 import ast
-import builtins
 from collections.abc import Callable
 
 from sandbox.judging import ITERATING, METHOD_NAMES, TEXT, TYPES, Thunk, call_method, is_true, module_member
 from sandbox.operators import BINARY, COMPARE, UNARY
 from sandbox.scope import Scope, root_name
+from sandbox.unrolling import listed
 
 
 class Unsplittable(Exception):
@@ -69,7 +69,7 @@ class Splitter:
     def unsplittable(self, node: ast.expr, mode: str) -> Thunk:
         raise Unsplittable(type(node).__name__)
 
-    split_listcomp = split_setcomp = split_dictcomp = split_generatorexp = split_lambda = split_joinedstr = unsplittable
+    split_setcomp = split_dictcomp = split_lambda = split_joinedstr = unsplittable
     split_namedexpr = split_await = split_yield = split_starred = unsplittable
 
     def hole(self, node: ast.expr, mode: str = "") -> Thunk:
@@ -77,8 +77,7 @@ class Splitter:
         root = root_name(node)
         if root in self.scope.foreign_names:
             raise Unsplittable("its value is computed by an imported module")
-        is_builtin = hasattr(builtins, root or "") and root not in self.scope.program_names
-        if root is None or root in self.scope.helper_names or is_builtin:
+        if self.scope.is_of_the_test(root):
             raise Unsplittable("its value is computed by the test from what the program returns")
         return self.claim(node, mode)
 
@@ -143,6 +142,12 @@ class Splitter:
 
     def split_list(self, node: ast.List, mode: str) -> Thunk:
         return self._sequence(node.elts, list)
+
+    def split_listcomp(self, node: ast.ListComp | ast.GeneratorExp, mode: str) -> Thunk:
+        items = listed(node)
+        return self.unsplittable(node, mode) if items is None else self._sequence(items, list)
+
+    split_generatorexp = split_listcomp
 
     def split_tuple(self, node: ast.Tuple, mode: str) -> Thunk:
         return self._sequence(node.elts, tuple)
@@ -255,6 +260,8 @@ class Splitter:
             if name in DECIDING:
                 raise Unsplittable("an object of the program")
             return self.claim(node)  # `str(stack)` of an object that the test made: its own methods are what is tested
+        if name == "any" and isinstance(node.args[0], ast.GeneratorExp):
+            raise Unsplittable("a part that is evaluated only where another one says so")
         self.check_apart(*node.args, *(keyword.value for keyword in node.keywords))
         if any(keyword.arg == "key" and self.scope.needs_program(keyword.value) for keyword in node.keywords):
             raise Unsplittable("a key that the program computes")

@@ -2,7 +2,7 @@
 
 Operations are `(kind, source, mode)`: `v` evaluate and send, `x` execute, `n` begin a new local namespace, `r` execute and
 send the names of the exception's classes, `i` execute a whole inline test. Straight-line tests only: a loop over asserts
-makes the test inline.
+whose rounds are not written down makes the test inline.
 """
 
 import ast
@@ -14,6 +14,7 @@ from sandbox.child import MAX_MESSAGE
 from sandbox.judging import Thunk
 from sandbox.scope import Scope, names_in, root_name, stored_names
 from sandbox.splitting import Splitter, Unsplittable
+from sandbox.unrolling import unrolled
 
 PLAIN_STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.ClassDef, ast.FunctionDef, ast.Pass, ast.Delete)
 
@@ -43,7 +44,7 @@ class Steps:
         functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
         tests = _uncalled_tests(module.body)
         try:
-            steps.add_body(module.body, functions, tests)
+            steps.add_body(unrolled(module.body), functions, tests)
             if not steps.checks:
                 raise Unsplittable("it checks nothing that can be taken out")
         except Unsplittable as error:
@@ -88,7 +89,7 @@ class Steps:
         if any(isinstance(node, (ast.Return, ast.Global, ast.Nonlocal, ast.Yield)) for node in ast.walk(function)):
             raise Unsplittable("a test function that returns or shares names")
         names = dict(zip(parameters, (arg.id for arg in args)))
-        body = [_Rename(names).visit(node) for node in function.body]
+        body = unrolled([_Rename(names).visit(node) for node in function.body])
         outer, self.scope = self.scope, self.scope.copy()
         self.ops.append(("n", "", ""))
         self.constants += keep_constants(body, self.scope)

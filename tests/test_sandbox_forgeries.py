@@ -233,7 +233,7 @@ def test_forgery_is_not_paid(pool, name):
 
 def test_an_inline_test_needs_its_nonce(pool):
     """A program that forges the frame of an inline test without the nonce is not paid."""
-    tests = ["for i in range(3):\n    assert sq(i) == i * i"]
+    tests = ["for i in range(300):\n    assert sq(i) == i * i"]
     assert compile_suite(tests).num_inline == 1
     forged = r"""
 import os, struct

@@ -51,6 +51,21 @@ def colour(): return Colour.RED
             "assert repr('a' * 2) == repr('aa') and str(len(point())) == '2'",
         ],
     ),
+    "loops_over_what_is_written_down": (
+        "def f(x):\n    x.sort()\n    return len(x)\ndef g(x): return x * 2",
+        [
+            "cases = [([3, 1], [1, 3]), ([], [])]\nfor given, wanted in cases:\n    assert f(given) == len(wanted)\n"
+            "    assert given == wanted",
+            "for x in (1, 'a', -2.5, (1, 2)):\n    y = g(x)\n    assert y == x + x",
+            "assert [g(i) for i in range(4)] == [0, 2, 4, 6] and sum(g(i) for i in (1, 2)) == 6",
+            "for name, number in {'a': 1}.items():\n    assert g(name) == 'aa' and g(number) == 2",
+            "def test_g():\n    for i, word in enumerate(['x', 'y'], 1):\n        assert g(word)[0] == 'xy'[i - 1]",
+        ],
+    ),
+    "functions_that_a_program_is_given": (
+        "def apply(f, x): return f(x)\ndef compose(*fs): return lambda x: x if not fs else compose(*fs[1:])(fs[0](x))",
+        ["assert apply(lambda x: x * x, 3) == 9", "both = compose(lambda x: x + 1, lambda x: x == 3)\nassert both(2) is True"],
+    ),
     "objects_in_sets": (
         """
 class P:

@@ -69,14 +69,14 @@ def test_what_is_sent(test, sent):
 @pytest.mark.parametrize(
     "test",
     [
-        "for i in range(3):\n    assert f(i) == i",
-        "assert all(f(i) == i for i in range(3))",
+        "for i in range(300):\n    assert f(i) == i",
+        "assert all(f(i) == i for i in range(300))",
         "assert f(1) == f(2)",
         "assert f(1) is g(1)",
         "assert f(1) == Point(1, 2)",
         "import numpy as np\nassert np.allclose(f(1), [1])",
         "import datetime\nassert f(1) == datetime.date(2020, 1, 1)",
-        "def check(c):\n    for i in range(3): assert c(i) == i\ncheck(f)",
+        "def check(c):\n    for i in range(300): assert c(i) == i\ncheck(f)",
         "f(1)",
         "assert True",
         "try:\n    f(1)\n    assert False\nexcept ValueError:\n    pass",
@@ -376,3 +376,48 @@ def test_an_expected_list_is_kept_though_its_elements_are_taken():
 def test_what_two_calls_return_may_be_put_together():
     assert judged("assert f(1) + f(2) == 3", 1, 2) == "passed"
     assert compile_suite(["assert f(2, 3) == f(3, 2)", "x = f(1)\nassert x + f(2) == 3"]).num_inline == 1
+
+
+@pytest.mark.parametrize(
+    ("test", "sent"),
+    [
+        ("for a, b in [(1, 2), (3, 4)]:\n    assert f(a) == b", ["f(1)", "f(3)"]),
+        ("cases = [([1], [2])]\nfor a, b in cases:\n    assert f(a) == b", ["f(_a_1_0)"]),
+        ("for k, v in {'a': 1, 'b': 2}.items():\n    assert f(k) == v, k", ["f('a')", "f('b')"]),
+        ("xs = [1, 2]\nfor i, (x, y) in enumerate(zip(xs, [3, 4])):\n    assert f(x, i) == y", ["f(1, 0)", "f(2, 1)"]),
+        ("for i in range(2):\n    for j in (5,):\n        assert f(i, j) == i * j", ["f(0, 5)", "f(1, 5)"]),
+        ("def check(g):\n    for x in [-1, None]:\n        assert g(x) == x\ncheck(f)", ["f(-1)", "f(None)"]),
+        ("assert [f(i) for i in range(2)] == [1, 2]", ["f(0)", "f(1)"]),
+        ("assert all(f(a) == b for a, b in [(1, 2), ('x', 'y')])", ["f(1)", "f('x')"]),
+        ("assert apply(lambda x: x * x, 3) == 9", ["apply(lambda x: x * x, 3)"]),
+        ("assert f([1, 2], key=lambda x: -x) == 2", ["f([1, 2], key=lambda x: -x)"]),
+        ("g = compose(lambda x: x + 1)\nassert g(1) == 2", ["g(1)"]),
+    ],
+)
+def test_loops_over_what_is_written_down_and_functions_for_the_program_are_split(test, sent):
+    compiled = compile_suite([test]).tests[0]
+    assert not compiled.inline and [source for kind, source, _ in compiled.ops if kind == "v"] == sent
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "for x in f(3):\n    assert x == 1",
+        "for x in [1, 2]:\n    if f(x):\n        break\n    assert f(x) == x",
+        "for x in [1]:\n    assert f(x) == x\nelse:\n    assert f(2) == 2",
+        "for a, b in [(1, 2), (3,)]:\n    assert f(a) == b",
+        "for x in range(1000):\n    assert f(x) == x",
+        "for x in [1, 2]:\n    assert f(lambda x: x) == x",
+        "for x in [1, 2]:\n    x = f(x)\n    assert x == 2",
+        "for i in range(100):\n    for j in range(100):\n        assert f(i, j) == 1",
+        "for x in [1, 2]:\n    assert f(x) == 3\nassert x == 2",
+        "assert [f(x) for x in [[1], [2]]] == [1, 2]",
+        "assert [f(x) for x in [1, 2] if f(x)] == [1]",
+        "assert any(f(x) == 1 for x in [1, 2])",
+        "ok = all(map(lambda v: v == 9, f(3)))\nassert ok",
+        "data = [3]\nok = list(filter(lambda v: v == 9, f(data)))\nassert ok",
+        "total = 0\nfor x in [1, 2]:\n    total += f(x)\nassert total == 3",
+    ],
+)
+def test_other_loops_are_inline(test):
+    assert compile_suite([test]).num_inline == 1
