@@ -26,7 +26,11 @@ def keep_constants(body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt]
         if not isinstance(target, ast.Name) or stores.count(target.id) != 1 or target.id in scope.program_names:
             continue
         splitter = Splitter(scope)
-        if scope.needs_program(node.value) or _is_handed_over(target.id, [*body, *inner], scope):
+        if _is_handed_over(target.id, [*body, *inner], scope):
+            continue
+        if scope.needs_program(node.value):
+            if isinstance(node.value, ast.Call) and scope.callee(node.value.func):
+                scope.kept_names.add(target.id)
             continue
         try:
             scope.constants[target.id] = splitter.split(node.value)

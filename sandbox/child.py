@@ -12,11 +12,13 @@ import types
 
 from sandbox.encoding import Encoder, to_json
 from sandbox.frames import pack, write_all
+from sandbox.pytest_like import pytest_like
 from sandbox.script import stdout_of
 
 LOADED, VALUES, ERROR = b"L", b"v", b"e"
 OUT_OF_MEMORY = pack(b'e["memory","MemoryError"]')
 NONCE_BYTES = 32
+MAX_INLINE = 1024  # inline tests of a program, whose nonces have to fit into a pipe
 STDOUT_OF = "stdout_of"  # what a test calls to run the program as a script
 RESERVE_BYTES = 4 << 20
 MAX_MESSAGE = 300
@@ -48,6 +50,7 @@ def new_module(name: str = "solution") -> types.ModuleType:
     its main block stays quiet.
     """
     module = types.ModuleType(name)
+    module.__file__ = f"/{name}.py"
     sys.modules[name] = module
     return module
 
@@ -70,15 +73,16 @@ class Runner:
         )  # address space only: it is never touched
         self.encoder = Encoder(max_output_bytes)
         self.namespace = new_module().__dict__
+        sys.modules.setdefault("pytest", pytest_like())
 
-    def load(self, code: str, setup: str, setup_first: bool) -> bool:
-        """Execute the program. An exception ends everything: all tests have its status."""
+    def load(self, code: str, before: str, setup: str) -> bool:
+        """Execute the program between the two parts of the setup. An exception ends everything: all tests have its status."""
         try:
-            reseed(setup + code)
-            if setup_first:
-                exec(compile(setup, "<setup>", "exec"), self.namespace)
+            reseed(before + setup + code)
+            if before:
+                exec(compile(before, "<setup>", "exec"), self.namespace)
             exec(compile(code, "<program>", "exec", dont_inherit=True), self.namespace)
-            if setup and not setup_first:
+            if setup:
                 exec(compile(setup, "<setup>", "exec"), self.namespace)
         except BaseException as error:  # noqa: BLE001 - a program may raise anything
             self.report(error)

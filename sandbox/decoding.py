@@ -8,7 +8,7 @@ test expects.
 
 import json
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
@@ -31,11 +31,17 @@ class TooLarge(Exception):
 
 
 class Opaque:
-    """A value that is not plain data. Equal to nothing that a test expects."""
+    """A value that is not plain data. Equal to nothing that a test expects; its text and truth are what the program says."""
 
-    def __init__(self, type_name: str, text: str | None = None):
+    def __init__(self, type_name: str, text: str | None = None, truth: bool | None = None):
         self.type_name = type_name
         self.text = text
+        self.truth = truth
+
+    def __bool__(self) -> bool:
+        if self.truth is None:
+            raise TypeError(f"the truth of {self.type_name}, which is not plain data")
+        return self.truth
 
     def __eq__(self, other: object) -> bool:
         return False
@@ -127,8 +133,8 @@ def guard_hashing(items: list) -> list:
 
 
 def _opaque(decoder: Decoder, body: object, data: dict, depth: int) -> Opaque:
-    text = data.get("s")
-    return Opaque(str(body)[:100], text if type(text) is str else None)
+    text, truth = data.get("s"), data.get("b")
+    return Opaque(str(body)[:100], text if type(text) is str else None, truth if type(truth) is bool else None)
 
 
 def _decimal(decoder: Decoder, body: object, data: dict, depth: int) -> object:
@@ -173,6 +179,7 @@ READ = {
     "f": lambda decoder, body, data, depth: frozenset(guard_hashing(decoder.items(body, depth))),
     "d": _dict,
     "O": lambda decoder, body, data, depth: OrderedDict(_dict(decoder, body, data, depth)),
+    "C": lambda decoder, body, data, depth: Counter(_dict(decoder, body, data, depth)),
     "u": lambda decoder, body, data, depth: body.encode("latin-1").decode("utf-8", "surrogatepass"),
     "n": _length,
     "b": lambda decoder, body, data, depth: body.encode("latin-1"),

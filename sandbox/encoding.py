@@ -5,14 +5,14 @@ that what a program overrides on it is never asked. Everything else is opaque: `
 other containers carry a one-letter tag.
 
     t tuple   s set   f frozenset   d dict   b bytes   y bytearray   i large int   c complex   r range   D Decimal   F Fraction
-    O OrderedDict   u text with surrogates   n a length, where `len(...)` of the test asks for no more
+    O OrderedDict   C Counter   u text with surrogates   n a length, where `len(...)` of the test asks for no more
     g an iterator that a wrapper such as `list(...)` of the test consumes   T a builtin class   o opaque
 """
 
 import contextlib
 import json
 import re
-from collections import ChainMap, OrderedDict, UserDict, UserList, deque
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, deque
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
@@ -35,21 +35,26 @@ class Encoder:
     def __init__(self, max_bytes: int):
         self.max_bytes = max_bytes
         self.left = max_bytes
+        self.is_exact = True  # whether all of the value is plain data, and no subclass
 
     def encode(self, value: object, mode: str = "") -> object:
         """One value as JSON-ready data. Mode `iter` also expands an iterator, `len` gives the length of a collection alone,
-        `str` and `repr` give the text alone of what is no plain data, or may have a text of its own.
+        `str` and `repr` give the text alone of what holds more than plain data, `bool` adds the truth of an opaque object.
         """
         self.left = self.max_bytes
         try:
             if mode == "len" and (length := length_of(value)) is not None:
                 return {"n": length}
-            if mode == "iter" and not isinstance(value, PLAIN):
+            if mode == "iter" and not isinstance(value, ORDERED):
                 with contextlib.suppress(TypeError):  # a number of numpy's
                     return {"g": self.items(islice(iter(value), self.max_bytes), 0)}
-            if mode in TEXT and type(value) not in EXACT:
+            self.is_exact = True
+            data = self.node(value, 0)
+            if mode in TEXT and not self.is_exact:
                 return {"o": type(value).__name__, "s": TEXT[mode](value)[: self.max_bytes]}
-            return self.node(value, 0)
+            if mode == "bool" and type(data) is dict and "o" in data:
+                data["b"] = bool(value)
+            return data
         except (Unsendable, RecursionError):
             return {"o": type(value).__name__ + " (too deep or too large)"}
 
@@ -68,6 +73,7 @@ class Encoder:
             return value
         write = ENCODE.get(kind)
         if write is None:
+            self.is_exact = False
             write = next((ENCODE[base] for base in mro_of(kind) if base in ENCODE), None)
         if write is not None:
             return write(self, value, depth)
@@ -86,9 +92,11 @@ class Encoder:
 
 
 def length_of(value: object) -> int | None:
-    """Of a builtin collection, a subclass of one by its base value; None for anything else."""
+    """Of a builtin collection, a subclass of one by its base value; what an object itself says; None where it has none."""
     base = next((base for base in mro_of(type(value)) if base in SIZED), None)
-    return None if base is None else base.__len__(value)
+    if base is None:
+        return len(value) if hasattr(type(value), "__len__") else None
+    return base.__len__(value)
 
 
 def _int(encoder: Encoder, value: int, depth: int) -> object:
@@ -174,6 +182,7 @@ ENCODE = {
     set: _set,
     frozenset: _frozenset,
     dict: _dict,
+    Counter: lambda encoder, value, depth: {"C": encoder.pairs(dict.items(value), depth)},
     OrderedDict: _ordered_dict,
     complex: _complex,
     range: _range,
@@ -185,7 +194,7 @@ CLASS_NAMES = {kind: name for name, kind in CLASSES.items()}
 VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 SIZED = frozenset((str, bytes, bytearray, list, tuple, set, frozenset, dict, range, deque, *VIEWS))
 PLAIN = (*ENCODE, type(None))
-EXACT = {*PLAIN, bool}
+ORDERED = tuple(kind for kind in PLAIN if kind not in (set, frozenset))  # a set's order is its own, and lost when it is sent
 TEXT = {"str": str, "repr": repr}
 # Containers of the library that are equal to plain ones, and sent as these.
 EQUAL_TO = {ChainMap: dict, UserDict: dict, MappingProxyType: dict, UserList: list, VIEWS[0]: set}

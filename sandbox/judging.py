@@ -32,25 +32,28 @@ def _plain(make: Callable, hashes: bool = False) -> Callable:
     def call(*args, **kwargs):
         parts = [list(arg) if isinstance(arg, (range, Iterated)) else arg for arg in args]
         if hashes and parts and isinstance(parts[0], (list, tuple)):
-            guard_hashing([pair[0] for pair in parts[0]] if make in (dict, OrderedDict) else list(parts[0]))
+            items = [pair[0] for pair in parts[0]] if make in (dict, OrderedDict) else list(parts[0])
+            if any(isinstance(item, Opaque) for item in items):
+                raise Refused("which objects of the program are equal")
+            guard_hashing(items)
         return make(*parts, **kwargs)
 
     return call
 
 
-def _int(value: object = 0, *base) -> int:
+def _int(value: object = 0, /, *args, **base) -> int:
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
         raise Refused
-    return int(value, *base)
+    return int(value, *args, **base)
 
 
 def _text(make: Callable) -> Callable:
-    def call(value: object = "", *args) -> str:
+    def call(value: object = "", *args, **encoding) -> str:
         if isinstance(value, Opaque) and value.text is not None:
             return value.text
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
             raise Refused
-        return make(value, *args)
+        return make(value, *args, **encoding)
 
     return call
 
@@ -70,10 +73,10 @@ def _sum(values: object, start: object = 0) -> object:
     return sum(values, start)
 
 
-def _round(value: object, digits: int | None = None) -> object:
-    if digits is not None and abs(digits) > MAX_DECIMAL_EXPONENT:
+def _round(number: object, ndigits: int | None = None) -> object:
+    if ndigits is not None and abs(ndigits) > MAX_DECIMAL_EXPONENT:
         raise Refused
-    return round(value, digits)
+    return round(number, ndigits)
 
 
 def _decimal(value: object = 0) -> Decimal:
@@ -124,7 +127,7 @@ SCALAR = {
     "hex": hex,
     "bin": bin,
     "oct": oct,
-    "bytes": lambda value=b"", *args: bytes(value if isinstance(value, str) else list(value), *args),
+    "bytes": lambda value=b"", *args, **encoding: bytes(value if isinstance(value, str) else list(value), *args, **encoding),
     "type": type,
     "isinstance": isinstance,
     "range": _range,
@@ -178,14 +181,18 @@ STRING_METHODS = """
     lower upper strip lstrip rstrip split startswith endswith count isdigit isalpha isupper islower index find title
     encode splitlines
     """
+BYTES_METHODS = {"decode", *STRING_METHODS.split()} - {"encode"}
 DICT_METHODS = {"keys", "values", "items", "get", "copy"}
 METHODS = {
     str: set(STRING_METHODS.split()),
-    bytes: {"decode", "startswith", "endswith"},
+    bytes: BYTES_METHODS,
+    bytearray: BYTES_METHODS,
+    range: {"count", "index"},
     list: {"count", "index", "copy"},
     tuple: {"count", "index"},
     dict: DICT_METHODS,
     OrderedDict: DICT_METHODS,
+    Counter: DICT_METHODS,
     set: {"issubset", "issuperset", "union", "copy"},
     frozenset: {"issubset", "issuperset", "union", "copy"},
     float: {"is_integer"},
@@ -203,7 +210,7 @@ def call_method(receiver: object, name: str, args: list) -> object:
 
 def is_true(value: object) -> bool:
     """Truth of an assert's value. Raises Refused on an object that is not plain data."""
-    if isinstance(value, (Opaque, Iterated)):
+    if isinstance(value, Iterated) or (isinstance(value, Opaque) and value.truth is None):
         raise Refused("not plain data")
     return bool(value)
 

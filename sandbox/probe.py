@@ -34,7 +34,7 @@ def _attack(filter_: Filter) -> int:
         try:
             attempt()
             return number
-        except PermissionError:
+        except (PermissionError, FileNotFoundError):  # "/" is there: it is the filter that says it is not
             pass
         except OSError:
             return number

@@ -19,7 +19,9 @@ class Scope:
     object_names: set[str] = field(default_factory=set)
     helper_names: set[str] = field(default_factory=set)  # functions and classes of the test or its setup
     given_names: set[str] = field(default_factory=set)  # what the test assigns and no function of the program has made
+    kept_names: set[str] = field(default_factory=set)  # what the judge computes of answers: `r = sorted(f(1))`
     constants: dict[str, Thunk] = field(default_factory=dict)
+    answers: dict[str, Thunk] = field(default_factory=dict)  # of kept names, once their statement has come
     aliases: dict[str, str] = field(
         default_factory=lambda: {"math": "math", "cmath": "cmath", "sys": "sys", "pytest": "pytest"}
     )

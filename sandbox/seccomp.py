@@ -102,6 +102,21 @@ GUARDED = {
     "prlimit64": (302, 261),
     "clone3": (435, 435),
 }
+# Looking for a file finds none: programs expect that more than a refusal.
+ABSENT = {
+    "open": (2, None),
+    "openat": (257, 56),
+    "openat2": (437, 437),
+    "stat": (4, None),
+    "lstat": (6, None),
+    "newfstatat": (262, 79),
+    "statx": (332, 291),
+    "access": (21, None),
+    "faccessat": (269, 48),
+    "faccessat2": (439, 439),
+    "readlink": (89, None),
+    "readlinkat": (267, 78),
+}
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 PROT_EXEC = 4
@@ -202,6 +217,9 @@ def build_filter(machine: str = "") -> bytes:
     for numbers in SYSCALLS.values():
         if numbers[column] is not None:
             program.when(numbers[column], _returns(PERMIT))
+    for numbers in ABSENT.values():
+        if numbers[column] is not None:
+            program.when(numbers[column], _returns(FAIL | errno.ENOENT))
     program.add(RETURN, FAIL | errno.EPERM)
     return program.pack()
 

@@ -42,7 +42,7 @@ class Splitter:
                 node = pending.pop()
                 self.required.append(node)
                 pending += [v for v in node.values if isinstance(v, ast.BoolOp) and isinstance(v.op, ast.And)]
-        return self.split(test)
+        return self.split(test, "bool")
 
     def split(self, node: ast.expr, mode: str = "") -> Thunk:
         """The thunk of an expression. Raises Unsplittable."""
@@ -116,6 +116,8 @@ class Splitter:
     def split_name(self, node: ast.Name, mode: str) -> Thunk:
         if node.id in self.scope.constants:
             return self.scope.constants[node.id]
+        if node.id in self.scope.answers:
+            return self.scope.answers[node.id]
         if node.id in self.scope.members and node.id not in self.scope.program_names:
             value = self.scope.members[node.id]
             return lambda values: value
@@ -165,7 +167,7 @@ class Splitter:
 
     def split_unaryop(self, node: ast.UnaryOp, mode: str) -> Thunk:
         self.check_plain(node.operand)
-        operand = self.split(node.operand)
+        operand = self.split(node.operand, "bool")
         if isinstance(node.op, ast.Not):
             return lambda values: not is_true(operand(values))
         function = UNARY[type(node.op)]
@@ -185,7 +187,7 @@ class Splitter:
         # elsewhere `f(x) is None or f(x)[0] == 1` would fail on what Python does not evaluate.
         if node not in self.required and any(self.scope.needs_program(value) for value in node.values[1:]):
             raise Unsplittable("a part that is evaluated only where another one says so")
-        parts, stop = [self.split(value) for value in node.values], isinstance(node.op, ast.Or)
+        parts, stop = [self.split(value, "bool") for value in node.values], isinstance(node.op, ast.Or)
 
         def thunk(values: list) -> object:
             for part in parts:
@@ -223,7 +225,7 @@ class Splitter:
         return thunk
 
     def split_subscript(self, node: ast.Subscript, mode: str) -> Thunk:
-        if self.scope.needs_program(node.value):
+        if self.scope.needs_program(node.value) and root_name(node.value) not in self.scope.answers:
             return self.hole(node, mode)  # an element is as good a claim as the whole, and shorter
         value, index = self.split(node.value), self.split(node.slice)
         return lambda values: value(values)[index(values)]
@@ -265,7 +267,7 @@ class Splitter:
         self.check_apart(*node.args, *(keyword.value for keyword in node.keywords))
         if any(keyword.arg == "key" and self.scope.needs_program(keyword.value) for keyword in node.keywords):
             raise Unsplittable("a key that the program computes")
-        mode = name if name == "len" or name in TEXT else "iter" if name in ITERATING else ""
+        mode = name if name in ("len", "bool") or name in TEXT else "iter" if name in ITERATING else ""
         args = [self.split(arg, mode) for arg in node.args]
         keywords = {keyword.arg: self.split(keyword.value) for keyword in node.keywords}
 

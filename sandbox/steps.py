@@ -20,7 +20,7 @@ PLAIN_STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Clas
 
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-ASSUMED = {"math", "cmath", "sys"}
+ASSUMED = {"math", "cmath", "sys", "pytest"}
 
 
 class Steps:
@@ -109,8 +109,10 @@ class Steps:
             isinstance(node, ast.Assign)
             and isinstance(node.targets[0], ast.Name)
             and node.targets[0].id in self.scope.constants
-        ) or (isinstance(node, ast.Expr) and (isinstance(node.value, ast.Constant) or root_name(node.value) == "pytest")):
+        ) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             pass
+        elif "pytest" in names_in(node):
+            raise Unsplittable("what it asks pytest for")
         elif isinstance(node, PLAIN_STATEMENTS) and not any(
             isinstance(child, (ast.Assert, ast.Raise)) for child in ast.walk(node)
         ):
@@ -119,6 +121,8 @@ class Steps:
                 self.scope.helper_names.add(node.name)
             elif isinstance(getattr(node, "value", None), ast.Lambda):
                 self.scope.helper_names |= stored_names(node)
+            elif isinstance(node, ast.Assign) and self.is_kept(node):
+                return
             elif self.scope.is_computed_with(node):
                 raise Unsplittable("what the program returns is computed with before it is checked")
             if isinstance(node, ast.Assign) and _makes_object(node):
@@ -126,6 +130,25 @@ class Steps:
             self.ops.append(("x", ast.unparse(node), ""))
         else:
             raise Unsplittable(f"a statement of the kind {type(node).__name__}")
+
+    def is_kept(self, node: ast.Assign) -> bool:
+        """Whether the judge keeps the value, which it computes itself of what the program is asked for here."""
+        name = getattr(node.targets[0], "id", None)
+        if name not in self.scope.kept_names:
+            return False
+        splitter = Splitter(self.scope, self.num_values)
+        try:
+            self.scope.answers[name] = splitter.split(node.value)
+        except Unsplittable:
+            return False
+        self.add_holes(splitter)
+        self.is_direct = False
+        return True
+
+    def add_holes(self, splitter: Splitter) -> None:
+        self.constants.extend(splitter.constants)
+        self.ops.extend(("v", source, mode) for source, mode in splitter.holes)
+        self.num_values += len(splitter.holes)
 
     def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
         self.scope.add_import(node)
@@ -136,12 +159,10 @@ class Steps:
         splitter = Splitter(self.scope, self.num_values)
         self.is_direct = self.is_direct and _is_direct(test, splitter)
         check = splitter.split_condition(test)
-        if not splitter.holes:
+        if not splitter.holes and not names_in(test) & self.scope.answers.keys():
             raise Unsplittable("it does not use the program")
-        self.constants.extend(splitter.constants)
         self.checks.append(check)
-        self.ops.extend(("v", source, mode) for source, mode in splitter.holes)
-        self.num_values += len(splitter.holes)
+        self.add_holes(splitter)
 
     def add_raises(self, node: ast.With) -> None:
         call, name = node.items[0].context_expr, node.items[0].optional_vars
@@ -191,6 +212,14 @@ def _uncalled_tests(body: list[ast.stmt]) -> list[str]:
     called = {root_name(node.value) for node in body if isinstance(node, ast.Expr)}
     names = [node.name for node in body if isinstance(node, ast.FunctionDef)]
     return [name for name in names if name.startswith("test") and name not in called]
+
+
+def functions_lacking_arguments(module: ast.Module) -> list[str]:
+    """Test functions that we would call without arguments that they need."""
+    body = [node for node in module.body if not is_main_block(node)]
+    functions = {node.name: node.args for node in body if isinstance(node, ast.FunctionDef)}
+    needed = {name: [*args.posonlyargs, *args.args][: -len(args.defaults) or None] for name, args in functions.items()}
+    return [name for name in _uncalled_tests(body) if needed[name]]
 
 
 def _is_generator(function: ast.FunctionDef) -> bool:

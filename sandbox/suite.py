@@ -8,17 +8,18 @@ standard input, in a process of its own.
 """
 
 import ast
+import builtins
 import json
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sandbox.child import STDOUT_OF
+from sandbox.child import MAX_INLINE, STDOUT_OF
 from sandbox.decoding import Decoder, Malformed, TooLarge, parse, size_of
 from sandbox.encoding import Encoder, to_json
 from sandbox.judging import Thunk, outcome
-from sandbox.scope import Scope, names_in, stored_names
-from sandbox.steps import Steps, what_runs
+from sandbox.scope import Scope, names_in, parameters_in, stored_names
+from sandbox.steps import DEFINITIONS, Steps, functions_lacking_arguments, what_runs
 
 SPARE_BYTES = 4096
 MAX_ITEMS = 1 << 17
@@ -82,9 +83,10 @@ class Suite:
 def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_names: Iterable[str] = ()) -> Suite:
     """Compile the tests of a problem.
 
-    `setup_code` runs after the program and before the tests; a setup of imports only also runs before the program, as
-    HumanEval's prompts mean it. `reference_names`: what the reference solution defines (`defined_names`); a builtin's name
-    among them belongs to the program.
+    `setup_code` runs after the program and before the tests; what of it needs nothing of the program also runs before, as
+    HumanEval's prompts mean imports and LeetCode's problems their classes. A setup of imports only runs before alone.
+    `reference_names`: what the reference solution defines (`defined_names`); a builtin's name among them belongs to the
+    program.
     Raises: ValueError naming the test and the reason where a test or the setup is not valid Python, or has nothing to check.
     """
     reference_names = frozenset(reference_names)
@@ -100,23 +102,42 @@ def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_name
                     scope.helper_names.add(name)
     modules = [_parse(source, f"test {number}") for number, source in enumerate(test_list, start=1)]
     tests = []
-    for number, (source, module) in enumerate(zip(test_list, modules), start=1):
+    for number, (source, module, read_later) in enumerate(zip(test_list, modules, _read_later(modules)), start=1):
         own = scope.copy()
-        for name in stored_names(module) & _read_from_others(modules[number:]):
+        for name in stored_names(module) & read_later:
             own.add_program_name(name)
         tests.append(_compile(number, source, module, own))
+    if (num_inline := sum(test.inline for test in tests)) > MAX_INLINE:
+        raise ValueError(f"{num_inline} of {len(tests)} tests have to run inside the program's process: {MAX_INLINE} at most")
     is_script = STDOUT_OF not in scope.program_names and _run_scripts(tests)
-    before = bool(setup.body) and all(map(_is_import_of_another, setup.body))
-    payload = json.dumps(
-        {"setup": setup_code, "setup_first": before, "is_script": is_script, "tests": [test.ops for test in tests]}
-    )
-    return Suite(tuple(tests), payload, "\n".join([setup_code, *test_list]), is_script)
+    before = _needs_no_program(setup.body)
+    is_all_before = len(before) == len(setup.body) and all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in before)
+    payload = {
+        "before": "\n".join(map(ast.unparse, before)),
+        "setup": "" if is_all_before else setup_code,
+        "is_script": is_script,
+        "tests": [test.ops for test in tests],
+    }
+    return Suite(tuple(tests), json.dumps(payload), "\n".join([setup_code, *test_list]), is_script)
 
 
-def _is_import_of_another(node: ast.stmt) -> bool:
-    """Whether it imports something that is there before the program is."""
-    modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None)]
-    return isinstance(node, (ast.Import, ast.ImportFrom)) and "solution" not in modules
+def _needs_no_program(setup: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Imports, assignments and definitions of a setup that use nothing but builtins and each other."""
+    kept: list[ast.stmt] = []
+    known = set(dir(builtins))
+    for node in setup:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = {alias.asname or alias.name.split(".")[0] for alias in node.names}
+            modules = {alias.name for alias in node.names} if isinstance(node, ast.Import) else {node.module}
+            is_known = "solution" not in modules
+        else:
+            names = bound_names([node])
+            own = names.union(stored_names(node), parameters_in(node))
+            is_known = isinstance(node, (*DEFINITIONS, ast.Assign, ast.AnnAssign)) and names_in(node) <= known | own
+        if is_known:
+            kept.append(node)
+            known |= names
+    return kept
 
 
 def _run_scripts(tests: Sequence[Test]) -> bool:
@@ -137,9 +158,12 @@ def _parse(source: str, what: str) -> ast.Module:
         raise ValueError(f"{what} is not valid Python: {error}: {source[:200]!r}") from error
 
 
-def _read_from_others(modules: Iterable[ast.Module]) -> set[str]:
-    """Names that tests read and do not bind: an earlier one may have, and the judge keeps nothing from one to the next."""
-    return {name for module in modules for name in names_in(module) - bound_names(module.body)}
+def _read_later(modules: Sequence[ast.Module]) -> list[frozenset[str]]:
+    """For each test the names that later ones read and do not bind: the judge keeps nothing from one to the next."""
+    later = [frozenset()]
+    for module in reversed(modules[1:]):
+        later.append(later[-1] | names_in(module) - bound_names(module.body))
+    return later[::-1]
 
 
 def _compile(number: int, source: str, module: ast.Module, scope: Scope) -> Test:
@@ -147,6 +171,11 @@ def _compile(number: int, source: str, module: ast.Module, scope: Scope) -> Test
         raise ValueError(
             f"test {number} checks nothing: {source[:200]!r}; no assert, call or raise in it is run: functions named test… are "
             "called, classes, coroutines, generators and other functions only where the test calls them"
+        )
+    if lacking := functions_lacking_arguments(module):
+        raise ValueError(
+            f"test {number} has nothing for the arguments of {', '.join(lacking)}, to which pytest gives cases and fixtures: "
+            "write the calls down, as data.prepare --source kodcode does"
         )
     try:
         steps = Steps.of(module, scope)

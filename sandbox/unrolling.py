@@ -10,6 +10,8 @@ from sandbox.scope import names_in, parameters_in, stored_names
 MAX_ROUNDS = 128
 MAX_STATEMENTS = 1024  # of a loop, loops inside of it included
 LEAVES = (ast.Break, ast.Continue, ast.Return, ast.Yield, ast.YieldFrom)
+# May read a name when it stands for something else already.
+LATER = (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.GeneratorExp)
 Written = dict[str, ast.expr]  # names of lists and dicts that a test writes down
 
 
@@ -59,7 +61,7 @@ def _rounds(node: ast.stmt, place: str, written: Written, others: Sequence[ast.s
     if not isinstance(node, ast.For) or node.orelse or any(isinstance(child, LEAVES) for child in ast.walk(node)):
         return None
     items, targets = _items(node.iter, written), stored_names(node.target)
-    if items is None or targets & (_bound_in(node.body).union(*map(names_in, others))):
+    if items is None or targets & (_bound_in(node.body).union(*map(names_in, others), _read_later(node.body))):
         return None
     statements: list[ast.stmt] = []
     for number, item in enumerate(items):
@@ -129,6 +131,10 @@ def _bind(target: ast.expr, item: ast.expr) -> list[tuple[str, ast.expr]] | None
 def _bound_in(nodes: Sequence[ast.AST]) -> set[str]:
     """Names that these bind, parameters of functions among them."""
     return set().union(*map(stored_names, nodes), *map(parameters_in, nodes))
+
+
+def _read_later(nodes: Sequence[ast.AST]) -> set[str]:
+    return set().union(*(names_in(child) for node in nodes for child in ast.walk(node) if isinstance(child, LATER)))
 
 
 def _is_constant(node: ast.expr) -> bool:

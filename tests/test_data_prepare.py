@@ -203,13 +203,12 @@ def test_a_file_can_hide_tests_and_must_leave_one(tmp_path):
         read_problems(str(path))
 
 
-def test_what_needs_pytest_in_the_programs_process_is_refused(tmp_path):
-    """`pytest.raises` around a loop can't be taken out, and the sandbox has no pytest to run it with."""
+def test_what_needs_pytest_in_the_programs_process_is_inline(tmp_path):
+    """`pytest.raises` around a loop can't be taken out; the sandbox has a stand-in to run it with."""
     test = "def test_a():\n    with pytest.raises(ValueError):\n        while f(1):\n            f(2)\n"
     test = f"import pytest\nfrom solution import f\n\n{test}"
     row = {"question": "Raise.", "solution": "def f(x):\n    raise ValueError", "test": test}
-    fine = {**row, "test": "from solution import f\n\ndef test_a():\n    assert f", "question": "Other."}
-    (tmp_path / "rows.json").write_text(json.dumps([row, fine]))
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
     done = prepare("--source", "kodcode", "--input", tmp_path / "rows.json", "--output", tmp_path / "out.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "refused 1: a test of its uses pytest inside the program's process, where there is none" in done.stdout
+    assert "1 converted, 0 refused" in done.stdout and "1 tests, 1 of them inline" in done.stdout

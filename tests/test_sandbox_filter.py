@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from sandbox.seccomp import ARCHITECTURES, FAIL, GUARDED, KILL, PERMIT, PID_MARK, SYSCALLS, build_filter
+from sandbox.seccomp import ABSENT, ARCHITECTURES, FAIL, GUARDED, KILL, PERMIT, PID_MARK, SYSCALLS, build_filter
 
 
 def decide(code: bytes, architecture: int, number: int, *arguments: int) -> int:
@@ -44,8 +44,10 @@ def test_everything_listed_is_permitted(machine):
 
 def test_everything_else_is_refused(machine):
     column, architecture = ARCHITECTURES[machine]
-    known = {numbers[column] for numbers in {**SYSCALLS, **GUARDED}.values()}
+    known = {numbers[column] for numbers in {**SYSCALLS, **GUARDED, **ABSENT}.values()}
     code = build_filter(machine)
+    absent = [numbers[column] for numbers in ABSENT.values() if numbers[column] is not None]
+    assert {decide(code, architecture, number) for number in absent} == {FAIL | 2}
     assert {decide(code, architecture, number) for number in range(600) if number not in known} == {FAIL | 1}
 
 

@@ -258,6 +258,17 @@ def sq(x):
     grade(pool, "def sq(x): return x * x", tests, {"passed"})
 
 
+def test_a_replaced_builtin_decides_nothing_for_a_statement_of_a_test(pool):
+    """`r = sorted(sq(1))` before the assert is the judge's, as it is inside of it."""
+    patched = (
+        "import builtins, math\nbuiltins.sorted = lambda *a: [1, 2]\nmath.isclose = lambda *a: True\ndef sq(x): return [x]"
+    )
+    for test in ("r = sorted(sq(1))\nassert r == [1, 2]", "import math\nok = math.isclose(sq(3)[0], 9.0)\nassert ok"):
+        grade(pool, patched, [test])
+        assert compile_suite([test]).num_inline == 0
+    grade(pool, "def sq(x): return [2, x]", ["r = sorted(sq(1))\nassert r == [1, 2]"], {"passed"})
+
+
 def test_the_words_of_a_program_are_safe_to_print(pool):
     verdict = grade(pool, "def sq(x): raise ValueError('\\x1b[2J\\ud800\\n')", SQUARE, {"error"})
     assert verdict.tests[0].error.isprintable()

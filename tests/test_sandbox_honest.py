@@ -13,6 +13,33 @@ def pool():
 
 
 PROGRAMS = {
+    "files_that_are_not_there": (
+        """
+import os
+from pathlib import Path
+def read(path):
+    try:
+        with open(path) as file: return file.read()
+    except FileNotFoundError: return "none"
+def there(path): return Path(path).exists() or os.path.isfile(path)
+def here(): return os.path.join(os.path.abspath("x"), os.path.basename(__file__))
+""",
+        [
+            "assert read('no.txt') == 'none' and read('/etc/passwd') == 'none'",
+            "assert not there('/etc') and here() == '/x/solution.py'",
+        ],
+    ),
+    "truth_and_length_of_objects": (
+        """
+import re
+class Stack:
+    def __init__(self, items): self.items = items
+    def __len__(self): return len(self.items)
+def build(n): return Stack([0] * n)
+def valid(text): return re.match("a+$", text)
+""",
+        ["assert len(build(3)) == 3", "assert build(1)", "assert not build(0)", "assert valid('aa') and not valid('b')"],
+    ),
     "containers_that_equal_plain_ones": (
         """
 from collections import ChainMap, UserDict, UserList
@@ -365,3 +392,55 @@ def test_honest_program_passes(pool, name):
 def test_a_setup_may_import_the_program(pool):
     suite = compile_suite(["assert f(1) == floor(2.5)"], "from math import floor\nfrom solution import f")
     assert pool.submit("def f(x): return x + 1", suite).result(60).all_passed
+
+
+PYTEST = """
+import pytest, re
+class Err(ValueError):
+    pass
+def f(x):
+    if x < 0: raise Err(f"{x} is negative (here)")
+    return x
+"""
+PYTEST_TESTS = [
+    "import pytest\ndef test_f():\n    for x in range(-300, 0):\n        with pytest.raises(ValueError):\n            f(x)",
+    "import pytest\nwith pytest.raises(ValueError) as e:\n    f(-1)\nassert isinstance(e.value, Err)",
+    "import pytest, re\ndef test_f():\n    with pytest.raises(Err, match=re.escape('(here)')):\n        f(-1)",
+    "import pytest\ndef test_f():\n    pytest.raises(Err, f, -1)\n    assert f(1) == 1",
+    "import pytest\ntry:\n    f(-1)\nexcept Err:\n    pass\nelse:\n    pytest.fail('no error')",
+    "import pytest\n@pytest.mark.timeout(5)\ndef test_f():\n    while True:\n        with pytest.raises(Err) as e:\n"
+    "            f(-1)\n        e.match('negative')\n        break",
+]
+
+
+@pytest.mark.parametrize("test", PYTEST_TESTS)
+def test_inline_tests_have_what_they_ask_of_pytest(pool, test):
+    suite = compile_suite([test])
+    assert suite.num_inline == 1
+    assert pool.submit(PYTEST, suite).result(60).all_passed
+    for wrong in ("def f(x): return x", "def f(x): raise KeyError(x)"):
+        assert not pool.submit(f"class Err(Exception): pass\n{wrong}", suite).result(60).all_passed
+
+
+SETUPS = {
+    "a name beside imports": (
+        "from dataclasses import dataclass\nMOD = 7",
+        "@dataclass\nclass P:\n    x: int = MOD\ndef f(x): return P(x).x % MOD",
+    ),
+    "a class that annotations name": (
+        "from typing import Optional\nclass Node:\n    def __init__(self, v, next=None):\n        self.v, self.next = v, next",
+        "def g(n: Optional[Node]) -> int:\n    return 0 if n is None else n.v + g(n.next)\ndef f(x): return g(Node(x - 5))",
+    ),
+    "what calls the program": (
+        "LIMIT = 3\ndef twice(x): return f(f(x))\nstart = twice(LIMIT)",
+        "LIMIT = 9\ndef f(x): return x % 5",
+    ),
+    "a helper that the program may not replace": ("def five(): return 5", "def five(): return 4\ndef f(x): return x % five()"),
+}
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_what_needs_nothing_of_the_program_is_there_before_it(pool, name):
+    setup, code = SETUPS[name]
+    verdict = pool.submit(code, compile_suite(["assert f(8) == " + ("1" if "MOD" in setup else "3")], setup)).result(60)
+    assert verdict.all_passed, verdict

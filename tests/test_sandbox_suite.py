@@ -1,7 +1,7 @@
 """Compiling tests: what is sent, what is kept, what is inline, and what the judge says about values."""
 
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque, namedtuple
 
 import pytest
 
@@ -9,6 +9,17 @@ from sandbox.encoding import Encoder, to_json
 from sandbox.suite import compile_suite, defined_names
 
 NONCE = "n" * 32
+Pair = namedtuple("Pair", "a b")
+
+
+class Sized:
+    def __len__(self):
+        return 3
+
+
+class NoTruth:
+    def __bool__(self):
+        return False
 
 
 def judged(test, *values, names=()):
@@ -146,7 +157,22 @@ def test_no_expected_value_is_sent():
         ("assert f('A').upper() == 'B'", "b", "passed"),
         ("assert f(1) == 1", object(), "failed"),
         ("assert f(1) != 1", object(), "passed"),
-        ("assert f(1)", object(), "failed"),
+        ("assert f(1)", object(), "passed"),
+        ("assert not f(1)", object(), "failed"),
+        ("assert f(1)", NoTruth(), "failed"),
+        ("assert bool(f(1))", object(), "passed"),
+        ("assert all(f(1))", [object()], "error"),
+        ("assert len(f(1)) == 3", Sized(), "passed"),
+        ("assert len(set(f(1))) == 2", [object(), object()], "failed"),
+        ("assert list(f(1)) == list({3, 16})", {3, 16}, "passed"),
+        ("assert max(Counter(f(1)).values()) == 2", "aab", "passed"),
+        ("assert f(1) - Counter('a') == Counter('ab')", Counter("aab"), "passed"),
+        ("assert f(1) == {'a': 2}", Counter("aa"), "passed"),
+        ("assert str(f(1)) == '[(1, 2)]'", [Pair(1, 2)], "failed"),
+        ("assert str(f(1)) == '[Pair(a=1, b=2)]'", [Pair(1, 2)], "passed"),
+        ("assert round(f(1), ndigits=1) == 0.3", 0.31, "passed"),
+        ("assert int(f(1), base=2) == 5", "101", "passed"),
+        ("assert f(b'a').upper() == b'A'", b"a", "passed"),
         ("assert set(f(1)) == {1}", [k * (2**61 - 1) for k in range(1, 60)], "failed"),
         ("assert f(1) ** 3 == 8", 2, "passed"),
         ("assert f(1) ** 999999 == 8", 10**9, "failed"),
@@ -154,6 +180,10 @@ def test_no_expected_value_is_sent():
         ("assert int(f(1)) == 3", "3", "passed"),
         ("from collections import OrderedDict as O\nassert f(1) == O([(3, 4), (1, 2)])", OrderedDict({3: 4, 1: 2}), "passed"),
         ("from collections import OrderedDict as O\nassert f(1) == O([(3, 4), (1, 2)])", OrderedDict({1: 2, 3: 4}), "failed"),
+        ("d = abs(f(3) - 9)\nassert d < 1e-6", 9, "passed"),
+        ("d = abs(f(3) - 9)\nassert d < 1e-6", 8, "failed"),
+        ("r = sorted(f(3))\nassert r[0] == 1 and r[1:] == [2, 3] and len(r) == 3", [3, 1, 2], "passed"),
+        ("import math\nok = math.isclose(f(3), 9.0)\nassert ok", 8, "failed"),
         ("assert {9: True}[f(3)]", 9, "passed"),
         ("assert {9: True}[f(3)]", 8, "error"),
         ("assert ['no', 'yes'][f(3) == 9] == 'yes'", 9, "passed"),
@@ -246,6 +276,8 @@ for i in []: pass
         (["assert f(3) == " + "+".join(["1"] * 600)], "", "test 1 is nested too deeply"),
         ([""], "", "test 1"),
         (["assert f(1)"], "x =", "setup"),
+        (["def test_f(a, b=1): assert f(a) == b"], "", "nothing for the arguments of test_f"),
+        (["assert f(1) == f(2)"] * 1025, "", "1025 of 1025 tests have to run inside"),
     ],
 )
 def test_bad_tests_are_named(tests, setup, message):
@@ -337,7 +369,6 @@ def test_a_class_is_a_value():
         "assert not set(f(3)).symmetric_difference({1})",
         "assert [f(3)].count(9) == 1",
         "import math\nr = Area(3)\nassert math.isclose(r, 9.0)",
-        "d = abs(f(3) - 9)\nassert d < 1e-6",
         "ok = f(3) == 9\nassert ok",
     ],
 )
@@ -414,6 +445,7 @@ def test_loops_over_what_is_written_down_and_functions_for_the_program_are_split
         "assert [f(x) for x in [[1], [2]]] == [1, 2]",
         "assert [f(x) for x in [1, 2] if f(x)] == [1]",
         "assert any(f(x) == 1 for x in [1, 2])",
+        "fs = []\nfor i in [1, 2]:\n    fs.append(lambda: f(i))\nassert fs[0]() == 1",
         "ok = all(map(lambda v: v == 9, f(3)))\nassert ok",
         "data = [3]\nok = list(filter(lambda v: v == 9, f(data)))\nassert ok",
         "total = 0\nfor x in [1, 2]:\n    total += f(x)\nassert total == 3",

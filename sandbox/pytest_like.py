@@ -1,0 +1,66 @@
+"""What inline tests ask of pytest, inside the child: `raises`, `approx`, `fail`, and marks that do nothing.
+
+Pytest itself would make every fork dearer. Tests that can be taken apart do not come here.
+"""
+
+import re
+import types
+
+from sandbox.approx import Approx
+
+
+class Raises:
+    """`with raises(ValueError, match="...") as info:`; `info.value` is the exception."""
+
+    def __init__(self, kinds: type | tuple[type, ...], match: str | None = None):
+        self.kinds, self.pattern = kinds, match
+        self.value: BaseException | None = None
+
+    def __enter__(self) -> "Raises":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> bool:
+        if error is None:
+            raise AssertionError(f"did not raise {self.kinds}")
+        if not isinstance(error, self.kinds):
+            return False
+        self.value, self.type = error, kind
+        if self.pattern is not None:
+            self.match(self.pattern)
+        return True
+
+    def match(self, pattern: str) -> bool:
+        """Raises AssertionError where the exception's text does not hold `pattern`."""
+        if not re.search(pattern, str(self.value)):
+            raise AssertionError(f"{pattern!r} is not in {str(self.value)!r}")
+        return True
+
+
+def raises(kinds: type | tuple[type, ...], *call: object, match: str | None = None, **kwargs: object) -> Raises:
+    """As pytest's: a context, or at once where a function and its arguments follow."""
+    context = Raises(kinds, match)
+    if call:
+        function, *args = call
+        with context:
+            function(*args, **kwargs)
+    return context
+
+
+def fail(reason: str = "", **kwargs: object) -> None:
+    """Raises AssertionError."""
+    raise AssertionError(reason)
+
+
+class _Marks:
+    """`@mark.anything` and `@mark.anything(...)` leave a function as it is."""
+
+    def __getattr__(self, name: str):
+        return lambda *args, **kwargs: (
+            args[0] if len(args) == 1 and callable(args[0]) and not kwargs else lambda function: function
+        )
+
+
+def pytest_like() -> types.ModuleType:
+    module = types.ModuleType("pytest")
+    module.raises, module.approx, module.fail, module.mark = raises, Approx, fail, _Marks()
+    return module
