@@ -12,7 +12,6 @@ import types
 
 from sandbox.encoding import Encoder, to_json
 from sandbox.frames import pack, write_all
-from sandbox.pytest_like import pytest_like
 from sandbox.script import stdout_of
 
 LOADED, VALUES, ERROR = b"L", b"v", b"e"
@@ -73,7 +72,6 @@ class Runner:
         )  # address space only: it is never touched
         self.encoder = Encoder(max_output_bytes)
         self.namespace = new_module().__dict__
-        sys.modules.setdefault("pytest", pytest_like())
 
     def load(self, code: str, before: str, setup: str) -> bool:
         """Execute the program between the two parts of the setup. An exception ends everything: all tests have its status."""

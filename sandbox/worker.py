@@ -23,6 +23,7 @@ from sandbox.job_memory import Frame, Output, private_memory, read_into
 from sandbox.layers import MAX_FILES, Layers, harden, new_namespaces
 from sandbox.preload import load_everything
 from sandbox.probe import attack_from_inside
+from sandbox.pytest_like import pytest_like
 from sandbox.seccomp import Filter, build_filter
 from sandbox.sweep import sweeper
 
@@ -297,6 +298,7 @@ def main() -> None:
     os.closerange(3, worker.fd)  # such as that of a mapped file, whose offset all children would share
     os.closerange(worker.fd + 1, MAX_FILES)
     sys.argv[:] = ["solution.py"]
+    sys.modules.setdefault("pytest", pytest_like())
     os.getcwd = lambda: "/"  # the real one is gone with the folder
     builtins.exit = builtins.quit = sys.exit  # the `site` module, which was not imported, would have defined them
     gc.collect()
