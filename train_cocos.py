@@ -49,7 +49,9 @@ def main() -> None:
         config.check_world(processes.world_size)
         dtype = compute_dtype(config.dtype, processes.device)
         zero_config = load_zero_config(config.deepspeed, config.per_device_train_batch_size, config.max_grad_norm, dtype)
-        checkpoint = find_checkpoint(Path(config.output_dir), config.resume_from_checkpoint, processes, zero_stage(zero_config))
+        checkpoint = find_checkpoint(
+            Path(config.output_dir), config.resume_from_checkpoint, processes, zero_stage(zero_config), dtype, config
+        )
         tokenizer = load_tokenizer(config.model_name_or_path)
         check_same_tokens(config.reference, tokenizer)
         model_config = load_model_config(config.model_name_or_path, config.attn_implementation)

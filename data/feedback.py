@@ -60,9 +60,8 @@ def describe(test: str, reason: str, error: str = "") -> str:
 
 
 def shown_results(problem: Problem, verdict: Verdict) -> list[tuple[str, TestResult]]:
-    """The shown tests that were run, in order, each with its result."""
-    results = dict(zip(problem.test_list, verdict.tests))
-    return [(test, results[test]) for test in problem.shown_tests if test in results]
+    """The shown tests that were run, in order, each with its result; hidden ones come after them."""
+    return list(zip(problem.shown_tests, verdict.tests))
 
 
 def clean(text: str, markers: Sequence[str]) -> str:

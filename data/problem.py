@@ -157,8 +157,8 @@ def _problem(row: Any, place: str, default_id: str) -> Problem:
     if type(hidden) is not int or not 0 <= hidden < len(tests):
         raise DataError(f"{place}: field 'num_hidden' must lie between 0 and the number of tests less one; it holds {hidden!r}")
     return Problem(
-        problem_id=str(row.get("task_id", default_id)),
-        text=text,
+        problem_id=default_id if row.get("task_id") is None else str(row["task_id"]),
+        text=_unix_lines(text),
         code=_unix_lines(row.get("code") or ""),
         test_list=tuple(_unix_lines(test) for test in tests),
         test_setup_code=_unix_lines(row.get("test_setup_code") or ""),

@@ -42,6 +42,7 @@ def load_zero_config(path: str | None, micro_batch_size: int, max_grad_norm: flo
         raise ZeroConfigError(f"--deepspeed {path}: {error.strerror}; templates are launch/zero0.json to zero3.json") from None
     except json.JSONDecodeError as error:
         raise ZeroConfigError(f"--deepspeed {path}:{error.lineno}: not valid JSON ({error.msg})") from None
+    _check_objects(path, config)
     for key, flags in (("optimizer", "--learning_rate and --weight_decay"), ("scheduler", "--lr_scheduler_type")):
         if key in config:
             raise ZeroConfigError(f"--deepspeed {path}: remove {key!r}; it is set by {flags}")
@@ -71,6 +72,17 @@ def load_zero_config(path: str | None, micro_batch_size: int, max_grad_norm: flo
         # DeepSpeed's own CPU Adam is compiled at first use; where everything is on the CPU it has nothing to save.
         config["zero_force_ds_cpu_optimizer"] = False
     return config
+
+
+def _check_objects(path: Path, config: Any) -> None:
+    """Raises: ZeroConfigError where the file, or a section of it that we read, is no JSON object."""
+    parts = {"the file": config}
+    if isinstance(config, dict):
+        parts |= {key: config.get(key, {}) for key in ("bf16", "fp16", "timers", "zero_optimization")}
+    if isinstance(zero := parts.get("zero_optimization"), dict):
+        parts |= {key: zero.get(key, {}) for key in ("offload_optimizer", "offload_param")}
+    if wrong := [key for key, part in parts.items() if not isinstance(part, dict)]:
+        raise ZeroConfigError(f"--deepspeed {path}: {wrong[0]} must be a JSON object, as in launch/zero2.json")
 
 
 def zero_stage(config: dict[str, Any]) -> int:

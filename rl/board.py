@@ -61,8 +61,9 @@ class Board:
 
     def scalars(self, step: int, metrics: dict[str, float]) -> None:
         if not self._has_layout:
-            expected = [*metrics, *(["eval/accuracy@1"] if self._config.get("eval_data") else [])]
-            self._writer.add_custom_scalars(layout_of(expected))
+            of_evaluation = ["eval/accuracy@1"] + ["eval/unchanged@2"] * (self._config.get("eval_num_turns", 1) > 1)
+            expected = of_evaluation if self._config.get("eval_data") else []
+            self._writer.add_custom_scalars(layout_of([*metrics, *expected]))
             self._has_layout = True
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)

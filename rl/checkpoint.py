@@ -32,6 +32,7 @@ from rl.config import ConfigError
 logger = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 22
+_OF_OPTIMIZER = ("learning_rate", "weight_decay")  # flags that its saved state holds, and brings back
 
 
 class CheckpointError(OSError):
@@ -92,7 +93,8 @@ def _save_trainer(engine: Any, state: dict[str, Any], aside: Path, processes: An
     trainer = aside / "trainer"
     if processes.is_main:
         trainer.mkdir()
-        whole = {**state, "world_size": processes.world_size, "zero_stage": engine.zero_optimization_stage()}
+        of_engine = {"zero_stage": engine.zero_optimization_stage(), "dtype": str(engine.module.dtype)}
+        whole = {**state, "world_size": processes.world_size, **of_engine}
         (trainer / "state.json").write_text(json.dumps(whole, indent=2) + "\n")
     processes.barrier()
     engine.save_checkpoint(str(trainer), tag="engine", save_latest=False)
@@ -107,6 +109,8 @@ def _explained(aside: Path) -> Iterator[None]:
     """Say what a failed write means; the libraries tell a full disk in words of their own, or not at all."""
     try:
         yield
+    except (torch.OutOfMemoryError, torch.distributed.DistBackendError):
+        raise  # of a library's collective in it
     except (OSError, RuntimeError, SafetensorError) as error:
         free = shutil.disk_usage(aside.parent).free
         shutil.rmtree(aside, ignore_errors=True)
@@ -116,11 +120,14 @@ def _explained(aside: Path) -> Iterator[None]:
         ) from error
 
 
-def find_checkpoint(output_dir: Path, choice: str | None, processes: Any, zero_stage: int) -> Path | None:
+def find_checkpoint(
+    output_dir: Path, choice: str | None, processes: Any, zero_stage: int, dtype: torch.dtype, flags: Any
+) -> Path | None:
     """The checkpoint to go on from: the one that `choice` names, or with `auto` the newest whole one, if there is any.
 
-    Raises: ConfigError where the named one is not whole or not the last of `output_dir`, and where the number of processes or
-    the ZeRO stage is another than the checkpoint's, whose shards would not fit. What `auto` skips is logged, with the reason.
+    Raises: ConfigError where the named one is not whole or not the last of `output_dir`, where the number of processes, the
+    ZeRO stage or the `dtype` of compute is another than the checkpoint's, whose shards would not fit, and where `flags` have
+    another learning_rate or weight_decay than the optimizer in it. What `auto` skips is logged, with the reason.
     """
     if choice is None:
         return None
@@ -135,6 +142,8 @@ def find_checkpoint(output_dir: Path, choice: str | None, processes: Any, zero_s
         for what, written, now in (
             ("processes", state["world_size"], processes.world_size),
             ("ZeRO stage", state["zero_stage"], zero_stage),
+            ("dtype", state.get("dtype", str(dtype)), str(dtype)),
+            *((f"--{name}", state.get(name, getattr(flags, name)), getattr(flags, name)) for name in _OF_OPTIMIZER),
         ):
             if written != now:
                 raise ConfigError(

@@ -31,7 +31,8 @@ class CocosConfig(RolloutFlags, TrainFlags):
         default=DEFAULT_GAMMA,
         metadata={
             "aliases": ["--weight"],
-            "help": "Discount of the accumulated reward; no effect where --first_attempts is 1. --weight is its older name.",
+            "help": "Discount of the accumulated reward; no effect on two turns with --first_attempts 1 and a group's "
+            "baseline. --weight is its older name.",
         },
     )
     improvement_bonus: float = flag(0.0, "Add this times the improvement over turns (r2 - r1) to the return of all turns.")
@@ -106,10 +107,10 @@ class CocosConfig(RolloutFlags, TrainFlags):
             raise ConfigError(f"--turn_weight is {given}: it takes one number a turn, here {self.num_turns}")
         if min(self.turn_weights) < 0 or max(self.turn_weights) == 0:
             raise ConfigError(f"--turn_weight is {given}: no weight is below 0, and one at least must be above")
-        if max(self.branching) < 2:
+        if max(self.branching) < 2 and self.baseline in GROUP_BASELINES:
             name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)
             raise ConfigError(
-                f"--{name} is {value}: leave-one-out needs at least 2 samples in a group; raise --{name}"
+                f"--{name} is {value}: --baseline {self.baseline} needs at least 2 samples in a group; raise --{name}"
                 + ("" if self.num_turns == 1 else " or --first_attempts")
             )
 

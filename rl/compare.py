@@ -29,7 +29,11 @@ def main(argv: list[str]) -> int:
             print(f"error: {folder} holds several evaluations; give the folder of one: MODEL/DATA below it", file=sys.stderr)
             return 2
         rows[name or folder], folders[name or folder] = summary, Path(folder)
-    num_turns = max(int(key.split("@")[1]) for summary in rows.values() for key in summary if key.startswith("accuracy@"))
+    turns = [int(key.split("@")[1]) for summary in rows.values() for key in summary if key.startswith("accuracy@")]
+    if not turns:
+        print(f"error: no verdict in {', '.join(map(str, folders.values()))}: its sandbox failed throughout", file=sys.stderr)
+        return 2
+    num_turns = max(turns)
     print(table(rows, num_turns))
     if pairs := _pairs(folders):
         print(f"\n{paired_table(pairs)}")

@@ -178,13 +178,13 @@ def model_at(flag_name: str, name_or_path: str) -> None:
 
 def at_least(least: float, **values: float) -> None:
     for name, value in values.items():
-        if value < least:
+        if not value >= least:  # nan, too
             raise ConfigError(f"--{name} is {value}: it must be at least {least}")
 
 
 def positive(**values: float) -> None:
     for name, value in values.items():
-        if value <= 0:
+        if not value > 0:  # nan, too
             raise ConfigError(f"--{name} is {value}: it must be greater than 0")
 
 

@@ -80,7 +80,7 @@ class RunWriter:
         self._metrics = open(output_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._samples = open(output_dir / "samples.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         if report_to == "tensorboard":
-            purge_step = None if not start_step else start_step + 1
+            purge_step = None if start_step is None else start_step + 1
             self._board = Board(output_dir / "tensorboard" / (run_name or "run"), config, purge_step)
         elif report_to == "wandb":
             self._wandb = _wandb_run(run_name, config, output_dir)

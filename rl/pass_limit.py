@@ -19,7 +19,7 @@ def can_begin_again(model: torch.nn.Module) -> bool:
 class PassLimit:
     """How much one pass takes: at most `rows` completions, or `tokens` with padding and prompts; 0 is no limit.
 
-    Not frozen: where memory runs out it is halved for the rest of the run, on all ranks alike.
+    Not frozen: where memory runs out it is halved for the rest of the run; by an update on all ranks alike.
     """
 
     rows: int = 0

@@ -69,13 +69,14 @@ def informative_problems(rollout: Rollout, flags: Any, advantages_of: Callable[.
 
     Groups of equal rewards are not enough to tell: of first attempts that are all wrong, one may have right corrections only
     and another wrong ones only; then first attempts learn. So `advantages_of` decides, which is the run's `tree_advantages`.
-    `flags` has reward, truncated and truncation_penalty.
+    `flags` has reward, truncated, truncation_penalty and turn_weights.
     """
     rewards, has_verdict = rollout_rewards(rollout, flags.reward)
     is_trained = trained_attempts(rollout, has_verdict, flags.truncated)
     penalties = score_penalties(rollout, rewards, [0.0] * len(rewards), flags.truncation_penalty)
     advantages = advantages_of(rewards, penalties, is_trained)
-    largest = torch.stack([a.abs().flatten(1).amax(-1) for a in advantages]).amax(0)  # (P,)
+    weighed = [weight * a for weight, a in zip(flags.turn_weights, advantages)]
+    largest = torch.stack([a.abs().flatten(1).amax(-1) for a in weighed]).amax(0)  # (P,)
     return (largest > ROUNDING).tolist()
 
 
@@ -132,7 +133,7 @@ def train_rows(
                     name=f"problem {attempt.problem.problem_id}, turn {turn + 1}",
                 )
             )
-            has_gradient.append(weight != 0 and (advantage != 0 or kl_coefs[turn] != 0 or keep_all))
+            has_gradient.append(weight != 0 and (abs(advantage) > ROUNDING or kl_coefs[turn] != 0 or keep_all))
     return list(compress(rows, has_gradient)) or rows[:1]
 
 

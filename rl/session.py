@@ -13,7 +13,6 @@ from data.problem import Problem
 from data.prompts import MARKERS
 from rl.checkpoint import restore, save_checkpoint, start_step
 from rl.cocos_config import CocosConfig
-from rl.encoding import prompt_format
 from rl.evaluation.running import evaluate
 from rl.evaluation.summary import summarize
 from rl.faults import StepGuard
@@ -40,7 +39,9 @@ def open_writer(config: TrainFlags, processes: Any, checkpoint: Path | None) -> 
 
 @dataclass
 class Session:
-    """One run. `processes`, `engine`, `weights` and `stop` are those of `launch`; `collector` is None without evaluation."""
+    """One run. `processes`, `engine`, `weights` and `stop` are those of `launch`; a boost without evaluation has no
+    `collector`.
+    """
 
     config: TrainFlags
     processes: Any
@@ -67,6 +68,9 @@ class Session:
         # {"step", "value"} of the best evaluation, and how many came after it.
         self._best: dict[str, Any] | None = self.state.get("best")
         self._num_since_best: int = self.state.get("num_since_best", 0)
+        self._best_by = [self.config.metric_for_best_model, self.config.eval_data]
+        if self.state.get("best_by", self._best_by) != self._best_by:  # numbers of two kinds don't compare
+            self._best, self._num_since_best = None, 0
 
     def steps(self, name: str) -> Iterator[int]:
         """Step numbers from the first, or the one after the checkpoint, to the last, behind a progress bar.
@@ -118,7 +122,15 @@ class Session:
                 self.engine,
                 self.weights.whole(),
                 self.tokenizer,
-                {**state, "is_over": self.is_over, "best": self._best, "num_since_best": self._num_since_best},
+                {
+                    **state,
+                    "is_over": self.is_over,
+                    "best": self._best,
+                    "num_since_best": self._num_since_best,
+                    "best_by": self._best_by,
+                    "learning_rate": self.config.learning_rate,
+                    "weight_decay": self.config.weight_decay,
+                },
                 Path(self.config.output_dir),
                 self.processes,
                 step=step,
@@ -133,5 +145,5 @@ class Session:
     def _card(self, step: int) -> str:
         evaluated, summary = self.summary or (None, None)
         # Boost pairs bring their own prompts, in the published format.
-        template = prompt_format(self.config, self.tokenizer) if isinstance(self.config, CocosConfig) else MARKERS
+        template = self.collector.encoder.template if isinstance(self.config, CocosConfig) else MARKERS
         return model_card(self.config, resolved(self.config), step, self.writer.latest, summary, evaluated, template)

@@ -11,6 +11,12 @@ DEFAULT_TRAIN_ROWS = 4
 DEFAULT_EVAL_TURNS = 2
 
 
+# Those of transformers that need nothing but the numbers of steps.
+SCHEDULES = (
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+)  # fmt: skip
+
+
 @dataclass(kw_only=True)
 class TrainFlags(ModelFlags):
     """The optimizer loop, the same for the boost stage and for RL."""
@@ -34,7 +40,7 @@ class TrainFlags(ModelFlags):
     local_rollout_forward_batch_size: int = flag(64, "Rows sampled together, and rows of a forward pass without gradients.")
     learning_rate: float = flag(1e-6, "Peak learning rate of AdamW.")
     lr_scheduler_type: str = flag("constant_with_warmup", "Schedule, by its name in transformers.")
-    warmup_ratio: float = flag(0.05, "Share of the steps over which the learning rate rises.")
+    warmup_ratio: float = flag(0.05, "Share of the steps over which the learning rate rises; the first of them has 0.")
     weight_decay: float = flag(0.0, "Weight decay of matrices; vectors have none.")
     max_grad_norm: float = flag(1.0, "Gradients are clipped to this global norm.")
     num_train_epochs: float = flag(1.0, "Passes over the training data, unless --max_steps says otherwise.")
@@ -186,8 +192,5 @@ class BoostConfig(RolloutFlags, TrainFlags):
 
 
 def _known_schedule(name: str) -> None:
-    from transformers import SchedulerType
-
-    names = [kind.value for kind in SchedulerType]
-    if name not in names:
-        raise ConfigError(f"--lr_scheduler_type is {name!r}: choose one of {', '.join(names)}")
+    if name not in SCHEDULES:
+        raise ConfigError(f"--lr_scheduler_type is {name!r}: choose one of {', '.join(SCHEDULES)}")

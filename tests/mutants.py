@@ -81,7 +81,7 @@ MUTANTS = (
     ("scoring", "coef * kl + truncation_penalty", "coef * kl - truncation_penalty"),
     ("scoring", "(mask * n).sum()", "n.sum()"),
     ("scoring", "turn_weight * row_weights(", "row_weights("),
-    ("scoring", "amax(-1) for a in advantages]).amax(0)", "amax(-1) for a in advantages]).amin(0)"),
+    ("scoring", "amax(-1) for a in weighed]).amax(0)", "amax(-1) for a in weighed]).amin(0)"),
     ("scoring", "[0.0] * len(rewards)", "[1.0] * len(rewards)"),
     ("train_rows", "truncated_importance_weights(old_logprobs, sampled", "truncated_importance_weights(logprobs, sampled"),
     ("train_rows", "loss - terms.entropy_coef", "loss + terms.entropy_coef"),

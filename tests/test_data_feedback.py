@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.feedback import MAX_ERROR_CHARS, clean, feedback_text
+from data.feedback import MAX_ERROR_CHARS, NOT_PASSED, PASSED, clean, feedback_text
 from data.problem import Problem, hide_tests
 from sandbox.verdict import TestResult, infra_verdict, verdict_of
 
@@ -95,3 +95,9 @@ def test_long_words_and_long_tests_are_cut():
     text = feedback_text("traceback", long, verdict("error", error=error))
     assert len(text) < 1500
     assert "1..." in text
+
+
+def test_a_hidden_test_that_is_also_shown_says_nothing():
+    twice = Problem("1", "Add.", "", ("assert f(1) == 1", "assert f(1) == 1"), num_hidden=1)
+    assert feedback_text("verdict", twice, verdict("passed", "failed")) == PASSED
+    assert feedback_text("verdict", twice, verdict("failed", "passed")) == NOT_PASSED

@@ -62,6 +62,8 @@ def test_mbpp_in_both_its_forms_and_under_other_names():
     assert convert("mbpp", full, {}).code == "def f():\n    pass"
     sanitized = {"task_id": 2, "prompt": "Add.", "code": "x = 1", "test_list": ["assert x"], "test_imports": ["import math"]}
     assert convert("mbpp", sanitized, {}).test_setup_code == "import math"
+    hiding = {"task_id": 3, "text": "Add.", "test_list": ["assert f(1)", "assert f(2)"], "num_hidden": 1}
+    assert convert("mbpp", hiding, {}).num_hidden == 1
     other = {"q": "Add.", "sol": "x = 1", "asserts": ["assert x"]}
     problem = convert("mbpp", other, {"text": "q", "code": "sol", "test_list": "asserts"})
     assert (problem.text, problem.code, problem.test_list, problem.problem_id) == ("Add.", "x = 1", ("assert x",), "")
@@ -378,6 +380,11 @@ def without(row, name):
         ("mbpp", [1, 2], "a row must be a JSON object, this is list"),
         ("mbpp", {}, "it has no field 'text' or 'prompt'"),
         ("mbpp", {"text": " ", "test_list": ["assert x"]}, "field 'text' must be a non-empty string; it holds ' '"),
+        (
+            "mbpp",
+            {"text": "a", "test_list": ["assert f"], "num_hidden": 1},
+            "field 'num_hidden' must lie between 0 and the number",
+        ),
         ("mbpp", {"text": "a", "test_list": []}, "field 'test_list' must be a non-empty list of strings"),
         ("mbpp", {"text": "a", "test_list": "assert x["}, ""),
         ("mbpp", {"text": "a", "test_list": ["assert x", 3]}, r"test_list\[1\] must be a non-empty string; it holds 3"),

@@ -63,6 +63,21 @@ def test_malformed_json_names_its_line(tmp_path):
         load_zero_config(str(tmp_path / "z.json"), 4, 1.0, torch.float32)
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[]", "the file"),
+        ('{"zero_optimization": null}', "zero_optimization"),
+        ('{"zero_optimization": {"offload_optimizer": null}}', "offload_optimizer"),
+        ('{"bf16": true}', "bf16"),
+    ],
+)
+def test_sections_have_to_be_objects(tmp_path, text, part):
+    (tmp_path / "z.json").write_text(text)
+    with pytest.raises(ZeroConfigError, match=rf"z\.json: {part} must be a JSON object, as in launch/zero2\.json"):
+        load_zero_config(str(tmp_path / "z.json"), 4, 1.0, torch.float32)
+
+
 def test_float16_is_refused_where_the_device_has_none(monkeypatch):
     monkeypatch.setattr(type(get_accelerator()), "is_fp16_supported", lambda _: False)
     with pytest.raises(ZeroConfigError, match="--dtype is float16: DeepSpeed does not compute in it on this device"):

@@ -84,3 +84,13 @@ def test_a_program_can_not_leave_its_block():
     body = text.split("**Turn 1: failed**, 0 of 1 tests\n\n")[1]
     assert all(line.startswith("    ") for line in body.split("\n"))
     assert len(trajectory_text(record("failed", code="xxx = 1\n" * 10_000))) < 3000
+
+
+@pytest.mark.parametrize(("turns", "is_shown"), [(2, True), (1, False)])
+def test_the_layout_is_told_at_the_first_step_what_evaluations_will_say(tmp_path, turns, is_shown):
+    board, taken = Board(tmp_path, {"eval_data": "e.jsonl", "eval_num_turns": turns}, None), []
+    board._writer.add_custom_scalars = taken.append
+    board.scalars(1, {"train/loss": 1.0})
+    board.close()
+    (layout,) = taken
+    assert ("corrections in evaluation" in str(layout)) == is_shown and "eval/accuracy" in str(layout)

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from rl.checkpoint import _checksums, find_checkpoint, save_checkpoint, start_step, what_is_wrong
 from rl.config import ConfigError
@@ -25,6 +27,8 @@ class Alone:
 class Writes:
     """An engine, a model and a tokenizer, as far as a checkpoint asks them to write."""
 
+    module = SimpleNamespace(dtype=torch.float32)
+
     def zero_optimization_stage(self):
         return 2
 
@@ -34,6 +38,11 @@ class Writes:
 
     def save_pretrained(self, folder):
         Path(folder, "config.json").write_text("{}")
+
+
+def find(folder, choice, zero_stage, dtype=torch.float32, **flags):
+    flags = {"learning_rate": 1e-5, "weight_decay": 0.0, **flags}
+    return find_checkpoint(folder, choice, Alone(), zero_stage, dtype, SimpleNamespace(**flags))
 
 
 def save(folder, step, limit, **flags):
@@ -76,26 +85,40 @@ def test_a_checkpoint_is_checked_before_it_is_believed(tmp_path, damage, reason)
 
 
 def test_auto_takes_the_newest_whole_one(tmp_path):
-    assert find_checkpoint(tmp_path, "auto", Alone(), 2) is None
+    assert find(tmp_path, "auto", zero_stage=2) is None
     first, second = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
     (tmp_path / ".checkpoint-11.partial").mkdir()
     (tmp_path / "checkpoint-final").mkdir()
-    assert find_checkpoint(tmp_path, None, Alone(), 2) is None
-    assert find_checkpoint(tmp_path, "auto", Alone(), 2) == second
+    assert find(tmp_path, None, zero_stage=2) is None
+    assert find(tmp_path, "auto", zero_stage=2) == second
     flip(second / "model.safetensors")
-    assert find_checkpoint(tmp_path, "auto", Alone(), 2) == first
+    assert find(tmp_path, "auto", zero_stage=2) == first
     with pytest.raises(ConfigError, match=r"--resume_from_checkpoint .*checkpoint-10: its model\.safetensors is not"):
-        find_checkpoint(tmp_path, str(second), Alone(), 2)
+        find(tmp_path, str(second), zero_stage=2)
 
 
 def test_shards_of_another_run_are_refused(tmp_path):
     path = checkpoint(tmp_path, 1)
     with pytest.raises(ConfigError, match=r"it was written with ZeRO stage 2, this run has 3; use the same, or start anew"):
-        find_checkpoint(tmp_path, "auto", Alone(), 3)
+        find(tmp_path, "auto", zero_stage=3)
     (path / "trainer" / "state.json").write_text(json.dumps({"step": 1, "world_size": 8, "zero_stage": 2}))
     (path / "trainer" / "files.json").write_text(json.dumps(_checksums(path)))
     with pytest.raises(ConfigError, match=r"it was written with processes 8, this run has 1"):
-        find_checkpoint(tmp_path, "auto", Alone(), 2)
+        find(tmp_path, "auto", zero_stage=2)
+
+
+def test_an_optimizer_of_other_flags_is_refused(tmp_path):
+    """Its state would bring the old numbers back, or does not fit."""
+    save_checkpoint(
+        Writes(), Writes(), Writes(), {"learning_rate": 1e-3, "weight_decay": 0.1}, tmp_path, Alone(), step=1, limit=0
+    )
+    held = {"learning_rate": 1e-3, "weight_decay": 0.1}
+    assert find(tmp_path, "auto", 2, **held).name == "checkpoint-1"
+    for name, other in (("learning_rate", 5e-6), ("weight_decay", 0.0)):
+        with pytest.raises(ConfigError, match=rf"written with --{name} {held[name]}, this run has {other}; use the same, or"):
+            find(tmp_path, "auto", 2, **{**held, name: other})
+    with pytest.raises(ConfigError, match=r"written with dtype torch\.float32, this run has torch.bfloat16"):
+        find(tmp_path, "auto", 2, torch.bfloat16, **held)
 
 
 @pytest.mark.parametrize(("limit", "kept"), [(0, {3, 6, 8}), (1, {3}), (2, {3, 8}), (3, {3, 6, 8})])
@@ -122,7 +145,7 @@ def test_the_model_alone_is_no_checkpoint_to_go_on_from(tmp_path):
     assert [file.name for file in path.iterdir()] == ["config.json"]
     assert "it is a model and no checkpoint" in what_is_wrong(path)
     with pytest.raises(ConfigError, match=r"checkpoint-8 is a model alone .* give another --output_dir, with --model_name_or"):
-        find_checkpoint(tmp_path, "auto", Alone(), 2)
+        find(tmp_path, "auto", zero_stage=2)
 
 
 def test_what_a_killed_run_left_half_written_goes(tmp_path):
@@ -137,8 +160,8 @@ def test_an_early_checkpoint_is_not_mixed_with_those_after_it(tmp_path):
     with pytest.raises(
         ConfigError, match=r"holds checkpoint-4, which came after it .* move the later ones away, or give another"
     ):
-        find_checkpoint(tmp_path, str(early), Alone(), 2)
-    assert find_checkpoint(tmp_path / "other", str(early), Alone(), 2) == early
+        find(tmp_path, str(early), zero_stage=2)
+    assert find(tmp_path / "other", str(early), zero_stage=2) == early
 
 
 def test_the_steps_behind_a_run(tmp_path):

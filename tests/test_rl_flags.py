@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import get_scheduler
 
 from rl.cocos_config import CocosConfig
 from rl.config import ConfigError, EvaluateConfig
 from rl.flags import exit_on_bad_input, parse_flags, resolved
-from rl.train_config import BoostConfig
+from rl.train_config import SCHEDULES, BoostConfig
 from rl.train_rows import ClipRange
 
 REQUIRED = ["--model_name_or_path", "some/model", "--train_data", "x.jsonl", "--output_dir", "out"]
@@ -20,8 +22,11 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--rloo_k", 1], "--rloo_k is 1: leave-one-out needs at least 2 samples in a group; raise --rloo_k or"),
-        (["--num_turns", 1], "--first_attempts is 1: leave-one-out needs at least 2 samples in a group; raise --first"),
+        (["--rloo_k", 1], "--rloo_k is 1: --baseline leave_one_out needs at least 2 samples in a group; raise --rloo_k or"),
+        (
+            ["--num_turns", 1],
+            "--first_attempts is 1: --baseline leave_one_out needs at least 2 samples in a group; raise --first",
+        ),
         (["--rloo_k", 0], "--rloo_k is 0: it must be at least 1"),
         (["--model_name_or_path", "./nowhere"], "--model_name_or_path nowhere does not exist"),
         (["--model_name_or_path", "tests"], "--model_name_or_path tests has no config.json"),
@@ -74,6 +79,9 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--reward", "some"], "--reward: invalid choice: 'some'"),
         (["--temperature", 0], "--temperature is 0.0: it must be greater than 0"),
         (["--eval_steps", 3], "--eval_steps is 3 but there is no --eval_data"),
+        (["--lr_scheduler_type", "reduce_lr_on_plateau"], "--lr_scheduler_type is 'reduce_lr_on_plateau': choose one of"),
+        (["--learning_rate", "nan"], "--learning_rate is nan: it must be"),
+        (["--kl_coef", "nan"], "--kl_coef is nan: it must be"),
         (["--lr_scheduler_type", "cosin"], "--lr_scheduler_type is 'cosin': choose one of"),
         (["--warmup_ratio", 2], "--warmup_ratio is 2.0"),
         (["--max_steps", 0, "--num_train_epochs", 0], "one of them must be positive"),
@@ -247,3 +255,17 @@ def test_exit_code(capsys):
         raise ConfigError("what is wrong")
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: what is wrong\n"
+
+
+def test_every_schedule_that_is_offered_makes_steps():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    for name in SCHEDULES:
+        optimizer = torch.optim.AdamW([parameter])
+        schedule = get_scheduler(name, optimizer, 1, 10)
+        for _ in range(10):
+            optimizer.step()
+            schedule.step()
+
+
+def test_attempts_alone_in_their_groups_are_fine_where_no_group_is_asked():
+    assert parse("--rloo_k", 1, "--baseline", "batch_mean").branching == (1, 1)

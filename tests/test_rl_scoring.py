@@ -63,17 +63,24 @@ def test_a_turns_attempts_and_tokens_are_its_normalisers(problems):
 @pytest.mark.parametrize("reward", ["pass_count", "pass_rate"])
 def test_a_problem_is_informative_where_an_advantage_is_left_without_the_kl(problems, first, second, expected, reward):
     advantages_of = partial(tree_advantages, gamma=0.5)
-    flags = SimpleNamespace(reward=reward, truncated="keep", truncation_penalty=0.0)
+    flags = SimpleNamespace(reward=reward, truncated="keep", truncation_penalty=0.0, turn_weights=[1, 1])
     assert informative_problems(judged_rollout(problems[0], first, second), flags, advantages_of) == [expected]
+
+
+def test_a_turn_of_weight_0_tells_nothing(problems):
+    advantages_of = partial(tree_advantages, gamma=0.5)
+    rollout = judged_rollout(problems[0], [0, 3], [2, 2, 2, 2])  # first attempts alone have an advantage
+    flags = SimpleNamespace(reward="pass_rate", truncated="keep", truncation_penalty=0.0, turn_weights=[0, 1])
+    assert informative_problems(rollout, flags, advantages_of) == [False]
 
 
 def test_truncation_counts_for_what_is_informative(problems):
     advantages_of = partial(tree_advantages, gamma=0.5)
     equal = judged_rollout(problems[0], [1], [2, 2, 2], ["stop", "stop", "length"])
-    pays = SimpleNamespace(reward="pass_rate", truncated="penalize", truncation_penalty=0.1)
+    pays = SimpleNamespace(reward="pass_rate", truncated="penalize", truncation_penalty=0.1, turn_weights=[1, 1])
     assert informative_problems(equal, pays, advantages_of) == [True]
     unequal = judged_rollout(problems[0], [1], [2, 2, 0], ["stop", "stop", "length"])
-    masks = SimpleNamespace(reward="pass_rate", truncated="mask", truncation_penalty=0.0)
+    masks = SimpleNamespace(reward="pass_rate", truncated="mask", truncation_penalty=0.0, turn_weights=[1, 1])
     assert informative_problems(unequal, masks, advantages_of) == [False]
 
 
@@ -88,7 +95,7 @@ def test_a_rank_without_problems_has_nothing_to_add(problems):
     assert totals.tolist() == [[0, 0], [0, 0]]
     weights = loss_weights(empty, has_verdict, totals, "token", 10, [1, 1])
     assert train_rows(empty, advantages, weights, [0.1, 0.1]) == []
-    flags = SimpleNamespace(reward="pass_rate", truncated="keep", truncation_penalty=0.0)
+    flags = SimpleNamespace(reward="pass_rate", truncated="keep", truncation_penalty=0.0, turn_weights=[1, 1])
     assert informative_problems(empty, flags, partial(tree_advantages, gamma=0.5)) == []
 
 
