@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def read(flags: argparse.Namespace) -> Prepared:
             problem = convert(flags.source, values, renamed, flags.sandbox_modules)
             own_id = problem.problem_id or str(prepared.num_rows - 1)
             name = _free_id(own_id, taken) if own_id in taken else own_id
-            problem = Problem(**{**asdict(problem), "problem_id": name})
+            problem = replace(problem, problem_id=name)
             suite = compile_suite(problem.test_list, problem.test_setup_code, defined_names(problem.code))
         except (Unusable, ValueError) as error:
             prepared.refused.append({"place": place, "reason": str(error), "row": values})

@@ -18,7 +18,7 @@ from rl.train_config import TrainFlags
 
 _METHODS = {
     "BoostConfig": "supervised learning of first attempts and corrections (the boost stage before RL)",
-    "CocosConfig": "REINFORCE Leave-One-Out over turns with unit-test rewards and a KL penalty",
+    "CocosConfig": "policy gradients with unit-test rewards",
 }
 _EXAMPLE = Problem("", "Write a function add that adds two numbers.", "", ("assert add(1, 2) == 3",))
 # Metrics of the last step that say something about the model, not about the machine.
@@ -54,9 +54,12 @@ def _method(config: TrainFlags, step: int) -> str:
     method = _METHODS[type(config).__name__]
     lines = [f"Started from `{config.model_name_or_path}`; {step} steps of {method}."]
     if hasattr(config, "rloo_k"):
+        tree = f"A problem has {config.first_attempts} first attempts"
+        if config.num_turns > 1:
+            tree += f", each of them {config.rloo_k} corrections, over {config.num_turns} turns"
         lines.append(
-            f"A problem has {config.first_attempts} first attempts and each of them {config.rloo_k} corrections, over "
-            f"{config.num_turns} turns. The method is CoCoS (Cho et al., arXiv 2505.23060), in an independent implementation."
+            f"{tree}; baseline {config.baseline}, KL coefficient {config.kl_coef:g}. The method is CoCoS (Cho et al., arXiv "
+            "2505.23060), in an independent implementation."
         )
     return " ".join(lines)
 

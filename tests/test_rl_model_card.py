@@ -32,13 +32,25 @@ def test_card_of_an_rl_run():
     front = yaml.safe_load(card.split("---")[1])
     assert front == {"base_model": "org/base: x", "library_name": "transformers", "pipeline_tag": "text-generation"}
     assert "# base: x, step 40 of mine" in card
-    for words in ("8 corrections", "`t.jsonl`", "the 10 problems of `e.jsonl` after step 30", "torch 9.9", '"gamma": 0.25'):
+    for words in (
+        "8 corrections, over 2 turns; baseline leave_one_out",
+        "`t.jsonl`",
+        "the 10 problems of `e.jsonl` after step 30",
+        "torch 9.9",
+        '"gamma": 0.25',
+    ):
         assert words in card, words
     assert "| accuracy@2 | 0.5000 | 0.2500 to 0.7500 |" in card
     assert "| accuracy/turn1 | 0.125 |" in card
     assert "time/" not in card
     assert indented(first_prompt(_EXAMPLE)) in card
     assert indented(correction_prompt(_EXAMPLE, ["def add(a, b):\n    return a - b"])) in card
+
+
+def test_card_of_one_turn_has_no_corrections():
+    config = CocosConfig(model_name_or_path="m", output_dir="o", train_data="t", num_turns=1, first_attempts=4, baseline="none")
+    card = model_card(config, RESOLVED, 5, {}, None, None)
+    assert "A problem has 4 first attempts; baseline none, KL" in card and "corrections, over" not in card
 
 
 def test_card_of_a_boost_run_without_evaluation_states_no_result():

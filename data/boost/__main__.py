@@ -66,6 +66,9 @@ def open_attempts(config: PairConfig, problems: Sequence[Problem]) -> AttemptFil
     settings = {"problems": _fingerprint(problems), **config.attempt_settings()}
     if config.fewshot_data:
         settings["fewshot_data"] = _fingerprint(read_problems(config.fewshot_data))
+    if config.prompt_template and Path(config.prompt_template).is_file():  # a missing one is told of where it is read
+        digest = hashlib.sha256(Path(config.prompt_template).read_bytes()).hexdigest()
+        settings["prompt_template"] = f"{config.prompt_template} ({digest[:12]})"
     Path(config.output).parent.mkdir(parents=True, exist_ok=True)
     ids = [problem.problem_id for problem in problems]
     file = AttemptFile(config.beside(".attempts.jsonl"), settings, ids, config.problems_per_batch)
