@@ -11,6 +11,7 @@ _OF_SAMPLES = (
     *("model_name_or_path", "num_samples", "temperature", "max_new_tokens", "dtype", "attn_implementation"),
     *("prompt_format", "prompt_template", "system_prompt"),
 )
+_OF_SAMPLING_ALONE = ("temperature", "max_new_tokens", "fewshot_data", "prompt_format", "prompt_template", "system_prompt")
 _OF_CORRUPTIONS = ("num_corruptions",)
 _OF_BOTH = ("corrupt", "test_timeout_s", "program_timeout_s", "sandbox_memory_mb", "sandbox_modules", "seed")
 
@@ -67,9 +68,11 @@ class PairConfig(RolloutFlags, _PairFlags):
                 "nothing makes attempts to correct: give --model_name_or_path (with --num_samples of at least 1), --corrupt, "
                 "or both"
             )
-        for name in ("fewshot_data", "prompt_template", "system_prompt"):
-            if getattr(self, name) and not self.is_sampled:
-                raise ConfigError(f"--{name} is for a model that is sampled; give --model_name_or_path, or leave it out")
+        idle = () if self.is_sampled else _OF_SAMPLING_ALONE
+        for name in (*idle, *(() if self.corrupt else _OF_CORRUPTIONS)):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                wanted = "a model that is sampled; give --model_name_or_path" if name in idle else "--corrupt; give it"
+                raise ConfigError(f"--{name} is for {wanted}, or leave it out")
         for name, usual in (("history", "full"), ("feedback", "none")):
             if getattr(self, name) != usual:
                 raise ConfigError(

@@ -22,6 +22,8 @@ def parse(*argv: str) -> PairConfig:
         (["--corrupt", "--num_corruptions", "0"], r"--num_corruptions is 0: it must be at least 1"),
         (["--corrupt", "--max_tokens", "99"], r"--max_tokens is 99: the tokenizer of --model_name_or_path counts them"),
         (["--corrupt", "--fewshot_data", "f"], r"--fewshot_data is for a model that is sampled"),
+        (["--corrupt", "--temperature", "0.5"], r"--temperature is for a model that is sampled"),
+        (["--model_name_or_path", "some/model", "--num_corruptions", "9"], r"--num_corruptions is for --corrupt; give it"),
         (["--corrupt", "--feedback", "verdict"], r"--feedback is verdict: it is about sampled corrections"),
         (["--corrupt", "--history", "last"], r"--history is last: it is about sampled corrections"),
         (["--model_name_or_path", "./nowhere"], r"--model_name_or_path nowhere does not exist"),
