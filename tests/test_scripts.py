@@ -26,7 +26,7 @@ def test_help_names_every_flag_once(script):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"rloo_k": 1}, "error: --rloo_k is 1: leave-one-out needs at least 2 samples in a group"),
+        ({"rloo_k": 1}, "error: --rloo_k is 1: --baseline leave_one_out needs at least 2 samples in a group"),
         ({"train_data": "nowhere.jsonl"}, "error: nowhere.jsonl: no such file"),
         ({"max_new_tokens": 2000}, "lower --max_new_tokens"),
         ({"kl_estimator": "k3"}, "add --kl_in loss, or drop them"),
