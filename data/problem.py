@@ -154,8 +154,8 @@ def _problem(row: Any, place: str, default_id: str) -> Problem:
         if not isinstance(row.get(name) or "", str):
             raise DataError(f"{place}: field {name!r} must be a string; it holds {row[name]!r}")
     hidden = row.get("num_hidden") or 0
-    if type(hidden) is not int or not 0 <= hidden < len(tests):
-        raise DataError(f"{place}: field 'num_hidden' must lie between 0 and the number of tests less one; it holds {hidden!r}")
+    if error := wrong_num_hidden(hidden, len(tests)):
+        raise DataError(f"{place}: {error}")
     return Problem(
         problem_id=default_id if row.get("task_id") is None else str(row["task_id"]),
         text=_unix_lines(text),
@@ -164,6 +164,13 @@ def _problem(row: Any, place: str, default_id: str) -> Problem:
         test_setup_code=_unix_lines(row.get("test_setup_code") or ""),
         num_hidden=hidden,
     )
+
+
+def wrong_num_hidden(hidden: Any, num_tests: int) -> str | None:
+    """What is wrong with a row's `num_hidden`, or None."""
+    if type(hidden) is int and 0 <= hidden < num_tests:
+        return None
+    return f"field 'num_hidden' must lie between 0 and the number of tests less one; it holds {hidden!r}"
 
 
 def _unix_lines(text: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from data.problem import DataError, Problem, hide_tests
-from rl.config import ModelFlags, RolloutFlags, at_least, flag
+from rl.config import ConfigError, ModelFlags, RolloutFlags, at_least, flag
 from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.rollout import build_collector
@@ -38,6 +38,10 @@ class AttemptConfig(RolloutFlags, ModelFlags):
         super().check()
         at_least(1, num_turns=self.num_turns)
         at_least(0, temperature=self.temperature)
+        try:
+            torch.device("cpu" if self.device == "auto" else self.device)
+        except RuntimeError:
+            raise ConfigError(f"--device is {self.device!r}: give auto, cpu, cuda or cuda:N") from None
         if not self.text.strip():
             raise DataError("--text is empty; say what the program should do")
         if any(not test.strip() for test in self.test):

@@ -12,6 +12,7 @@ import types
 
 from sandbox.encoding import Encoder, to_json
 from sandbox.frames import pack, write_all
+from sandbox.pytest_like import Raises
 from sandbox.script import stdout_of
 
 LOADED, VALUES, ERROR = b"L", b"v", b"e"
@@ -146,6 +147,7 @@ class Runner:
             exec(compile(source, "<test>", "exec"), scope)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a program may raise anything
             if name:
-                scope[name] = types.SimpleNamespace(value=error, exception=error, type=type(error))
+                scope[name] = Raises(type(error))
+                scope[name].keep(error)
             return [[type_name(kind) for kind in type(error).__mro__], text_of(error)]
         return None

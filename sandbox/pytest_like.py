@@ -24,10 +24,15 @@ class Raises:
             raise AssertionError(f"did not raise {self.kinds}")
         if not isinstance(error, self.kinds):
             return False
-        self.value, self.type = error, kind
+        self.keep(error)
         if self.pattern is not None:
             self.match(self.pattern)
         return True
+
+    def keep(self, error: BaseException) -> None:
+        """What a test may ask for after the block, by the names of pytest and of unittest."""
+        self.value = self.exception = error
+        self.type = type(error)
 
     def match(self, pattern: str) -> bool:
         """Raises AssertionError where the exception's text does not hold `pattern`."""

@@ -5,7 +5,9 @@ from concurrent.futures import Future
 import pytest
 from conftest import run_script
 
-from rl.attempt import main, shown
+from rl.attempt import AttemptConfig, main, shown
+from rl.config import ConfigError
+from rl.flags import parse_flags
 from rl.trajectory import Attempt
 from sandbox.verdict import TestResult, verdict_of
 
@@ -61,3 +63,11 @@ def test_an_empty_task_is_refused(tiny_model_dir, capsys):
     with pytest.raises(SystemExit):
         main(["--model_name_or_path", str(tiny_model_dir), "--text", " ", "--test", "x"])
     assert capsys.readouterr().err == "error: --text is empty; say what the program should do\n"
+
+
+ASKED = ["--text", "Add.", "--test", "assert f"]
+
+
+def test_a_device_that_there_is_not_is_one_sentence():
+    with pytest.raises(ConfigError, match="--device is 'gpu': give auto, cpu, cuda or cuda:N"):
+        parse_flags(AttemptConfig, ["--model_name_or_path", "some/model", *ASKED, "--device", "gpu"], "")

@@ -1,6 +1,6 @@
 """MBPP, full and sanitized, and any file of its format under other field names."""
 
-from data.problem import Problem
+from data.problem import Problem, wrong_num_hidden
 from data.readers.row import Row, Unusable
 
 
@@ -12,8 +12,8 @@ def read_mbpp(row: Row) -> Problem:
     imports = row.texts("test_imports") if row.has("test_imports") and row.find("test_imports")[1] else []
     text, tests = row.text("text", "prompt"), row.texts("test_list")
     hidden = row.find("num_hidden")[1] if row.has("num_hidden") else 0
-    if type(hidden) is not int or not 0 <= hidden < len(tests):
-        raise Unusable(f"field 'num_hidden' must lie between 0 and the number of tests less one; it holds {hidden!r}")
+    if error := wrong_num_hidden(hidden, len(tests)):
+        raise Unusable(error)
     return Problem(
         problem_id=row.problem_id("task_id"),
         text=text,
