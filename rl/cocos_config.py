@@ -11,6 +11,7 @@ from rl.scoring import Truncated
 from rl.train_config import TrainFlags
 from rl.train_rows import ClipRange, LossTerms
 
+DEFAULT_CORRECTIONS = 4
 DEFAULT_GAMMA = 0.5
 DEFAULT_CLIP = 0.2
 DEFAULT_RESAMPLING_ROUNDS = 2
@@ -21,7 +22,7 @@ class CocosConfig(RolloutFlags, TrainFlags):
     """Stage 2: reinforcement learning over the turns."""
 
     first_attempts: int = flag(1, "First attempts M of each problem; with 1, as published, first attempts get no gradient.")
-    rloo_k: int = flag(4, "Corrections K of each first attempt.")
+    rloo_k: int = flag(DEFAULT_CORRECTIONS, "Corrections K of each first attempt.")
     num_turns: int = flag(2, "Turns of a trajectory; turns beyond the second have one attempt each.")
     reward: RewardForm = flag("pass_count", "Test reward: tests passed (published), their share, or 1 if all pass.")
     return_form: ReturnForm = flag(
@@ -31,8 +32,8 @@ class CocosConfig(RolloutFlags, TrainFlags):
         default=DEFAULT_GAMMA,
         metadata={
             "aliases": ["--weight"],
-            "help": "Discount of the accumulated reward; no effect on two turns with --first_attempts 1 and a group's "
-            "baseline. --weight is its older name.",
+            "help": "Discount of the accumulated reward; two turns with --first_attempts 1 and a group's baseline have no use "
+            "for it. --weight is its older name.",
         },
     )
     improvement_bonus: float = flag(0.0, "Add this times the improvement over turns (r2 - r1) to the return of all turns.")
@@ -102,7 +103,16 @@ class CocosConfig(RolloutFlags, TrainFlags):
 
     def _check_tree(self) -> None:
         at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
+        if self.num_turns == 1 and self.rloo_k != DEFAULT_CORRECTIONS:
+            raise ConfigError(
+                f"--rloo_k is {self.rloo_k} and --num_turns 1: there are no corrections; give the samples of a problem as "
+                "--first_attempts, or raise --num_turns"
+            )
         given = " ".join(f"{weight:g}" for weight in self.turn_weights)
+        if self.turn_weight and self.num_turns == 1:
+            raise ConfigError(
+                f"--turn_weight is {given} and --num_turns 1: there is no other turn to weigh it against; drop one of the two"
+            )
         if len(self.turn_weights) != self.num_turns:
             raise ConfigError(f"--turn_weight is {given}: it takes one number a turn, here {self.num_turns}")
         if min(self.turn_weights) < 0 or max(self.turn_weights) == 0:
@@ -120,8 +130,13 @@ class CocosConfig(RolloutFlags, TrainFlags):
             raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
         if self.return_form == "sum" and self.gamma != DEFAULT_GAMMA:
             raise ConfigError(f"--gamma is {self.gamma}: it acts with --return_form accumulated only; drop one of the two")
-        corrections_alone = self.num_turns == 2 and not self.trains_first_attempts
-        if self.return_form == "sum" and (self.num_turns == 1 or corrections_alone):
+        one_turn_alone = self.num_turns == 1 or (self.num_turns == 2 and not self.trains_first_attempts)
+        if one_turn_alone and self.gamma != DEFAULT_GAMMA:
+            raise ConfigError(
+                f"--gamma is {self.gamma} with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}: where "
+                "one turn alone has a gradient gamma has no effect; raise --first_attempts, or drop it"
+            )
+        if self.return_form == "sum" and one_turn_alone:
             raise ConfigError(
                 f"--return_form is sum with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}: where one "
                 "turn alone has a gradient both forms score it by its own reward; raise --first_attempts, or drop it"

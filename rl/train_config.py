@@ -9,6 +9,7 @@ from rl.pass_limit import PassLimit
 
 DEFAULT_TRAIN_ROWS = 4
 DEFAULT_EVAL_TURNS = 2
+DEFAULT_WARMUP_RATIO = 0.05
 
 
 # Those of transformers that need nothing but the numbers of steps.
@@ -40,7 +41,7 @@ class TrainFlags(ModelFlags):
     local_rollout_forward_batch_size: int = flag(64, "Rows sampled together, and rows of a forward pass without gradients.")
     learning_rate: float = flag(1e-6, "Peak learning rate of AdamW.")
     lr_scheduler_type: str = flag("constant_with_warmup", "Schedule, by its name in transformers.")
-    warmup_ratio: float = flag(0.05, "Share of the steps over which the learning rate rises; the first of them has 0.")
+    warmup_ratio: float = flag(DEFAULT_WARMUP_RATIO, "Share of the steps over which the learning rate rises; the first of them has 0.")
     weight_decay: float = flag(0.0, "Weight decay of matrices; vectors have none.")
     max_grad_norm: float = flag(1.0, "Gradients are clipped to this global norm.")
     num_train_epochs: float = flag(1.0, "Passes over the training data, unless --max_steps says otherwise.")
@@ -97,6 +98,11 @@ class TrainFlags(ModelFlags):
         )
         if not 0 <= self.warmup_ratio <= 1:
             raise ConfigError(f"--warmup_ratio is {self.warmup_ratio}: a share of the steps lies between 0 and 1")
+        if self.lr_scheduler_type == "constant" and self.warmup_ratio not in (0, DEFAULT_WARMUP_RATIO):
+            raise ConfigError(
+                f"--warmup_ratio is {self.warmup_ratio} and --lr_scheduler_type constant, which does not warm up; give "
+                "constant_with_warmup, or drop one of the two"
+            )
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             raise ConfigError(
                 f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: one of them must be positive"

@@ -38,6 +38,10 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--gamma", 2], "--gamma is 2.0: a discount lies between 0 and 1"),
         (["--return_form", "sum"], "--return_form is sum with --first_attempts 1 and --num_turns 2: where one turn alone"),
         (["--return_form", "sum", "--first_attempts", 2, "--num_turns", 1], "--return_form is sum with --first_attempts 2"),
+        (["--gamma", 0.2], "--gamma is 0.2 with --first_attempts 1 and --num_turns 2: where one turn alone has a gradient"),
+        (["--gamma", 0.2, "--num_turns", 1, "--first_attempts", 2], "--gamma is 0.2 with --first_attempts 2 and --num_turns 1"),
+        (["--rloo_k", 2, "--num_turns", 1, "--first_attempts", 2], "--rloo_k is 2 and --num_turns 1: there are no corrections"),
+        (["--turn_weight", 2, "--num_turns", 1, "--first_attempts", 2], "--turn_weight is 2 and --num_turns 1: there is no"),
         (["--return_form", "sum", "--gamma", 0.2], "--gamma is 0.2: it acts with --return_form accumulated only"),
         (["--improvement_bonus", 1, "--num_turns", 1, "--first_attempts", 2], "--improvement_bonus is 1.0 and --num_turns 1"),
         (["--first_turn_return", "own"], "--first_turn_return is own with --first_attempts 1 and --num_turns 2: it is about"),
@@ -84,6 +88,7 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--kl_coef", "nan"], "--kl_coef is nan: it must be"),
         (["--lr_scheduler_type", "cosin"], "--lr_scheduler_type is 'cosin': choose one of"),
         (["--warmup_ratio", 2], "--warmup_ratio is 2.0"),
+        (["--warmup_ratio", 0.1, "--lr_scheduler_type", "constant"], "--warmup_ratio is 0.1 and --lr_scheduler_type constant"),
         (["--max_steps", 0, "--num_train_epochs", 0], "one of them must be positive"),
         (["--config", "nowhere.yaml"], "--config nowhere.yaml: No such file"),
         (["--learning_rate", -1], "--learning_rate is -1.0"),
@@ -154,7 +159,7 @@ def test_batch_arithmetic_names_the_numbers():
 
 def test_turns_beyond_the_second_do_not_branch():
     assert parse("--num_turns", 4, "--rloo_k", 3).branching == (1, 3, 1, 1)
-    one = parse("--num_turns", 1, "--first_attempts", 3, "--rloo_k", 2)
+    one = parse("--num_turns", 1, "--first_attempts", 3)
     assert (one.branching, one.trajectories_per_problem) == ((3,), 3)
 
 

@@ -197,7 +197,7 @@ def command(arm: Arm, flags: argparse.Namespace, folder: Path) -> list[str]:
     if arm.kind == "ours":
         values |= {"deepspeed": "launch/zero0.json", "report_to": "none", "warmup_ratio": 0}
         if arm.num_turns == 1:  # the group is then that of the first attempts
-            values |= {"num_turns": 1, "first_attempts": flags.rloo_k}
+            values |= {"num_turns": 1, "first_attempts": values.pop("rloo_k")}
     target = [KINDS[arm.kind]] if arm.kind == "ours" else ["-m", KINDS[arm.kind]]
     words = [word for name, value in values.items() for word in (f"--{name}", value)]
     more = shlex.split(getattr(flags, f"{arm.kind}_flags"))
