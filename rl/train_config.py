@@ -41,7 +41,9 @@ class TrainFlags(ModelFlags):
     local_rollout_forward_batch_size: int = flag(64, "Rows sampled together, and rows of a forward pass without gradients.")
     learning_rate: float = flag(1e-6, "Peak learning rate of AdamW.")
     lr_scheduler_type: str = flag("constant_with_warmup", "Schedule, by its name in transformers.")
-    warmup_ratio: float = flag(DEFAULT_WARMUP_RATIO, "Share of the steps over which the learning rate rises; the first of them has 0.")
+    warmup_ratio: float = flag(
+        DEFAULT_WARMUP_RATIO, "Share of the steps over which the learning rate rises; the first of them has 0."
+    )
     weight_decay: float = flag(0.0, "Weight decay of matrices; vectors have none.")
     max_grad_norm: float = flag(1.0, "Gradients are clipped to this global norm.")
     num_train_epochs: float = flag(1.0, "Passes over the training data, unless --max_steps says otherwise.")

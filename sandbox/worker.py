@@ -5,7 +5,6 @@ itself on the child's own CPU clock. It never has an expected value, and a progr
 unmapped after the job. Started as `python -c "..." CONFIG`; see `sandbox.spawn`.
 """
 
-import builtins
 import contextlib
 import gc
 import json
@@ -16,14 +15,13 @@ import signal
 import sys
 import time
 
-from sandbox import kernel
+from sandbox import kernel, stand_ins
 from sandbox.child import ERROR, LOADED, NONCE_BYTES, Runner
 from sandbox.frames import HEADER, pack, read_exactly, write_all
 from sandbox.job_memory import Frame, Output, private_memory, read_into
 from sandbox.layers import MAX_FILES, Layers, harden, new_namespaces
 from sandbox.preload import load_everything
 from sandbox.probe import attack_from_inside
-from sandbox.pytest_like import pytest_like
 from sandbox.seccomp import Filter, build_filter
 from sandbox.sweep import sweeper
 
@@ -297,10 +295,7 @@ def main() -> None:
         worker.sweep = sweeper(layers)
     os.closerange(3, worker.fd)  # such as that of a mapped file, whose offset all children would share
     os.closerange(worker.fd + 1, MAX_FILES)
-    sys.argv[:] = ["solution.py"]
-    sys.modules.setdefault("pytest", pytest_like())
-    os.getcwd = lambda: "/"  # the real one is gone with the folder
-    builtins.exit = builtins.quit = sys.exit  # the `site` module, which was not imported, would have defined them
+    stand_ins.install()
     gc.collect()
     gc.freeze()
     gc.disable()

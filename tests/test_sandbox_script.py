@@ -37,10 +37,13 @@ RIGHT = {
     "sys.exit": SUM + "\nimport sys\nsys.exit(1)",
     "os._exit": SUM + "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)",
     "deep recursion in a thread": (
-        "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(2**26)\n"
+        "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(2**29)\n"
         "def depth(n):\n    return 0 if n == 0 else 1 + depth(n - 1)\n"
         "def main():\n    a, b = map(int, input().split())\n    print(a + b + depth(20000) - 20000)\n"
         "threading.Thread(target=main).start()"
+    ),
+    "a stack without a limit": (
+        "import resource\nresource.setrlimit(resource.RLIMIT_STACK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n" + SUM
     ),
     "output kept until the end": (
         "import atexit, io, sys\nsys.stdout = io.StringIO()\n"
