@@ -83,10 +83,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--drop_duplicates", action="store_true", help="leave out problems like one before them")
     parser.add_argument("--decontaminate_against", metavar="DATA", help="problems in MBPP format to look for overlap with")
     parser.add_argument("--drop_overlapping", action="store_true", help="leave out problems that overlap")
-    parser.add_argument("--ngram", type=int, default=8, help="words of a run that overlap is counted in")
-    parser.add_argument("--overlap_threshold", type=float, default=0.5, help="share of a text's runs that is an overlap")
-    parser.add_argument("--sandbox_workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--test_timeout_s", type=float, default=5.0, help="CPU seconds that a test may take")
+    parser.add_argument("--ngram", type=int, default=8, help="words of a run that --decontaminate_against counts overlap in")
+    parser.add_argument("--overlap_threshold", type=float, default=0.5, help="share of a text's runs that is then an overlap")
+    parser.add_argument("--sandbox_workers", type=int, default=os.cpu_count() or 1, help="of --verify")
+    parser.add_argument("--test_timeout_s", type=float, default=5.0, help="CPU seconds that a test of --verify may take")
     parser.add_argument(
         "--program_timeout_s", type=float, default=60.0, help="CPU seconds that all tests of a reference may take"
     )

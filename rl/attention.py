@@ -40,7 +40,10 @@ def has_plain_attention(model: Any) -> bool:
     if kind not in _is_plain:
         _is_plain[kind] = _Probe(model).is_plain
         if not _is_plain[kind]:
-            logger.info("%s keeps its own attention: prompts are copied for their samples, passes are padded", kind[0].__name__)
+            logger.info(
+                "%s keeps its own attention: prompts are copied for their samples, passes are padded, nothing is drafted",
+                kind[0].__name__,
+            )
     return _is_plain[kind]
 
 

@@ -1,5 +1,6 @@
 """Flags of `train_cocos.py`: the tree of attempts, what it is scored by, and how the policy learns from it."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,7 +37,10 @@ class CocosConfig(RolloutFlags, TrainFlags):
             "for it. --weight is its older name.",
         },
     )
-    improvement_bonus: float = flag(0.0, "Add this times the improvement over turns (r2 - r1) to the return of all turns.")
+    improvement_bonus: float = flag(
+        0.0,
+        "Add this times the improvement over turns (r2 - r1) to the return of all turns but those scored by their own reward.",
+    )
     first_turn_return: FirstTurnReturn = flag("full", "Score first attempts by all they cause, or by their own reward.")
     turn_weight: list[float] | None = flag(None, "Weight of each turn's loss, one number a turn; all 1 where not given.")
     loss_normalization: Normalization = flag(
@@ -90,11 +94,9 @@ class CocosConfig(RolloutFlags, TrainFlags):
     def check(self) -> None:
         super().check()
         positive(temperature=self.temperature)
-        at_least(
-            0,
-            importance_cap=self.importance_cap,
-            entropy_coef=self.entropy_coef,
-        )
+        at_least(0, entropy_coef=self.entropy_coef)
+        if self.importance_cap:
+            at_least(1, importance_cap=self.importance_cap)  # below it tokens of ratio 1 would be scaled, too
         self._check_tree()
         self._check_return()
         self._check_kl()
@@ -115,8 +117,13 @@ class CocosConfig(RolloutFlags, TrainFlags):
             )
         if len(self.turn_weights) != self.num_turns:
             raise ConfigError(f"--turn_weight is {given}: it takes one number a turn, here {self.num_turns}")
-        if min(self.turn_weights) < 0 or max(self.turn_weights) == 0:
+        if not all(0 <= weight < math.inf for weight in self.turn_weights) or not any(self.turn_weights):
             raise ConfigError(f"--turn_weight is {given}: no weight is below 0, and one at least must be above")
+        if not self.trains_first_attempts and self.num_turns > 1 and not any(self.turn_weights[1:]):
+            raise ConfigError(
+                f"--turn_weight is {given} and --first_attempts 1: corrections weigh nothing, and first attempts without a "
+                "group have no gradient; raise --first_attempts, or the weight of corrections"
+            )
         if max(self.branching) < 2 and self.baseline in GROUP_BASELINES:
             name, value = ("first_attempts", self.first_attempts) if self.num_turns == 1 else ("rloo_k", self.rloo_k)
             raise ConfigError(
@@ -130,16 +137,16 @@ class CocosConfig(RolloutFlags, TrainFlags):
             raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
         if self.return_form == "sum" and self.gamma != DEFAULT_GAMMA:
             raise ConfigError(f"--gamma is {self.gamma}: it acts with --return_form accumulated only; drop one of the two")
-        one_turn_alone = self.num_turns == 1 or (self.num_turns == 2 and not self.trains_first_attempts)
-        if one_turn_alone and self.gamma != DEFAULT_GAMMA:
+        shape = f"with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}"
+        if self._scores_own_rewards and self.gamma != DEFAULT_GAMMA:
             raise ConfigError(
-                f"--gamma is {self.gamma} with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}: where "
-                "one turn alone has a gradient gamma has no effect; raise --first_attempts, or drop it"
+                f"--gamma is {self.gamma} {shape}: what it weighs is the same for a whole group and cancels; raise "
+                "--first_attempts with --first_turn_return full, or drop it"
             )
-        if self.return_form == "sum" and one_turn_alone:
+        if self._scores_own_rewards and self.return_form == "sum":
             raise ConfigError(
-                f"--return_form is sum with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}: where one "
-                "turn alone has a gradient both forms score it by its own reward; raise --first_attempts, or drop it"
+                f"--return_form is sum {shape}: there both forms score attempts by their own reward; raise "
+                "--first_attempts with --first_turn_return full, or drop it"
             )
         if self.first_turn_return == "own" and (self.num_turns == 1 or not self.trains_first_attempts):
             raise ConfigError(
@@ -156,6 +163,13 @@ class CocosConfig(RolloutFlags, TrainFlags):
                 "penalize belong together; give both or neither"
             )
 
+    @property
+    def _scores_own_rewards(self) -> bool:
+        """Whether advantages are those of each attempt's own reward, whatever the form of the return."""
+        if self.num_turns > 2 or self.baseline not in GROUP_BASELINES:
+            return self.num_turns == 1
+        return self.num_turns == 1 or not self.trains_first_attempts or (self.first_turn_return == "own" and self.rloo_k > 1)
+
     def _check_kl(self) -> None:
         model_at("ref_model_name_or_path", self.reference)
         at_least(0, kl_coef=self.kl_coef, kl_target=self.kl_target, first_turn_kl_coef=self.first_turn_kl_coef or 0.0)
@@ -170,8 +184,19 @@ class CocosConfig(RolloutFlags, TrainFlags):
                 f"--kl_estimator {self.kl_estimator} --kl_level {self.kl_level} act on a penalty in the loss: in the "
                 "reward the KL is k1 of the sequence, log pi - log pi_ref, which is exact there; add --kl_in loss, or drop them"
             )
+        if self.baseline == "group_std" and self.kl_in == "reward" and (self.kl_coef or self.first_turn_kl_coef):
+            raise ConfigError(
+                f"--baseline group_std with --kl_in reward and --kl_coef {self.kl_coef}: in a group of equal rewards the KL is "
+                "all of the spread that scores are divided by, and its noise would count as much as a reward; use --kl_in "
+                "loss, as GRPO does, or --kl_coef 0"
+            )
         if self.first_turn_kl_coef is None:
             return
+        if self.num_turns == 1:
+            raise ConfigError(
+                f"--first_turn_kl_coef is {self.first_turn_kl_coef} and --num_turns 1: first attempts are all there is; give "
+                "--kl_coef instead"
+            )
         if self.kl_target:
             raise ConfigError(
                 f"--kl_target is {self.kl_target} and --first_turn_kl_coef {self.first_turn_kl_coef}: it steers one "

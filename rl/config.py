@@ -4,9 +4,9 @@ Nothing assigns to a config after parsing; what follows from the flags is a prop
 `rl.train_config`, and what only `train_cocos.py` has in `rl.cocos_config`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from data.feedback import Feedback
 from rl.sampling.sampler import SamplerName
@@ -21,6 +21,12 @@ class ConfigError(ValueError):
 
 def flag(default, help_text: str):
     return field(default=default, metadata={"help": help_text})
+
+
+def is_default(config: Any, name: str) -> bool:
+    """Whether a flag was left as it is, or given the value that it has anyway."""
+    its = config.__dataclass_fields__[name]
+    return getattr(config, name) == (its.default_factory() if its.default is MISSING else its.default)
 
 
 @dataclass(kw_only=True)

@@ -167,8 +167,9 @@ def rollout_counts(rollout: Rollout, form: RewardForm) -> dict[str, list[float]]
         values[f"reward/turn{turn}"] = rewards[turn - 1][has_verdict[turn - 1]].tolist()
         axis = group_axis(rewards[-1].shape, turn)
         if axis is not None:
-            groups = rewards[turn - 1].movedim(axis, -1).flatten(0, -2)  # (groups, G)
-            values[f"group/equal_rewards_turn{turn}"] = (groups.amax(-1) == groups.amin(-1)).double().tolist()
+            groups, known = (of[turn - 1].movedim(axis, -1).flatten(0, -2) for of in (rewards, has_verdict))  # (groups, G)
+            highest, lowest = groups.where(known, -math.inf).amax(-1), groups.where(known, math.inf).amin(-1)
+            values[f"group/equal_rewards_turn{turn}"] = (highest <= lowest).double().tolist()  # below it: none has a verdict
         values[f"length/turn{turn}"] = [float(len(a.completion_ids)) for a in attempts]
         values[f"entropy/turn{turn}"] = [-logprob for a in attempts for logprob in a.sampling_logprobs]
         for reason in ("stop", "eos", "length"):

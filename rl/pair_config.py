@@ -4,14 +4,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rl.config import ConfigError, RolloutFlags, at_least, flag, model_at
+from rl.config import ConfigError, RolloutFlags, at_least, flag, is_default, model_at
 
 # What decides which attempts there are; all other flags may change between a command and the one that goes on from it.
 _OF_SAMPLES = (
     *("model_name_or_path", "num_samples", "temperature", "max_new_tokens", "dtype", "attn_implementation"),
     *("prompt_format", "prompt_template", "system_prompt"),
 )
-_OF_SAMPLING_ALONE = ("temperature", "max_new_tokens", "fewshot_data", "prompt_format", "prompt_template", "system_prompt")
+_OF_SAMPLING_ALONE = (
+    *("temperature", "max_new_tokens", "fewshot_data", "prompt_format", "prompt_template", "system_prompt"),
+    *("batch_size", "dtype", "attn_implementation", "sampler", "prompt_lookup_num_tokens"),
+)
+DEFAULT_RIGHT_SHARE = 0.5
 _OF_CORRUPTIONS = ("num_corruptions",)
 _OF_BOTH = ("corrupt", "test_timeout_s", "program_timeout_s", "sandbox_memory_mb", "sandbox_modules", "seed")
 
@@ -28,7 +32,7 @@ class _PairFlags:
     corrupt: bool = flag(False, "Make wrong attempts from references, by mutations that fail the tests.")
     num_corruptions: int = flag(4, "Most wrong attempts that --corrupt makes of one reference.")
     second_turn_ratio: float = flag(1.0, "Second turns for each first turn; 0: first turns only.")
-    right_share: float = flag(0.5, "Share of second turns whose attempt is right and is to be kept as it is.")
+    right_share: float = flag(DEFAULT_RIGHT_SHARE, "Share of second turns whose attempt is right and is to be kept as it is.")
     max_tokens: int = flag(0, "Most tokens of a pair, prompt and completion; 0: the model's context, no limit without a model.")
     max_problems: int = flag(0, "Use the first so many problems only; 0: all.")
     problems_per_batch: int = flag(32, "Problems between two writes of .attempts.jsonl, from which a killed command goes on.")
@@ -46,6 +50,10 @@ class _PairFlags:
         at_least(0, max_tokens=self.max_tokens, max_problems=self.max_problems, seed=self.seed)
         if not 0 <= self.right_share <= 1:
             raise ConfigError(f"--right_share is {self.right_share}: a share of the second turns lies between 0 and 1")
+        if self.second_turn_ratio == 0 and self.right_share != DEFAULT_RIGHT_SHARE:
+            raise ConfigError(
+                f"--right_share is {self.right_share} and --second_turn_ratio 0: there are no second turns; drop one of the two"
+            )
         if Path(self.output).suffix != ".json" or Path(self.output).is_dir():
             raise ConfigError(f"--output is {self.output}: give the name of a .json file, which will hold a JSON list of pairs")
         if self.model_name_or_path:
@@ -68,9 +76,9 @@ class PairConfig(RolloutFlags, _PairFlags):
                 "nothing makes attempts to correct: give --model_name_or_path (with --num_samples of at least 1), --corrupt, "
                 "or both"
             )
-        idle = () if self.is_sampled else _OF_SAMPLING_ALONE
+        idle = () if self.is_sampled else (*_OF_SAMPLING_ALONE, *(() if self.model_name_or_path else ("num_samples",)))
         for name in (*idle, *(() if self.corrupt else _OF_CORRUPTIONS)):
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+            if not is_default(self, name):
                 wanted = "a model that is sampled; give --model_name_or_path" if name in idle else "--corrupt; give it"
                 raise ConfigError(f"--{name} is for {wanted}, or leave it out")
         for name, usual in (("history", "full"), ("feedback", "none")):

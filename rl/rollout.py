@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.problem import DataError, Problem, read_problems
 from rl.completion import Sample, Seed, decode, encode
-from rl.config import ConfigError, RolloutFlags
+from rl.config import ConfigError, RolloutFlags, is_default
 from rl.encoding import PromptEncoder, build_encoder
 from rl.pass_limit import PassLimit
 from rl.pretrained import context_tokens, eos_token_ids
@@ -170,10 +170,11 @@ def build_collector(
     """
     if config.sampler == "graphs" and device.type != "cuda":
         raise ConfigError("--sampler is graphs: CUDA graphs need an NVIDIA GPU, and there is none; use --sampler batch")
-    if num_turns == 1 and config.feedback != "none":
-        raise ConfigError(
-            f"--feedback is {config.feedback}: with one turn there is no correction to tell; drop it or add a turn"
-        )
+    for name in ("feedback", "history"):
+        if num_turns == 1 and not is_default(config, name):
+            raise ConfigError(
+                f"--{name} is {getattr(config, name)}: with one turn there is no correction to show it; drop it or add a turn"
+            )
     fewshot = read_problems(config.fewshot_data) if config.fewshot_data else []
     for example in fewshot:
         if not example.code:

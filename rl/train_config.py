@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rl.config import ConfigError, ModelFlags, RolloutFlags, at_least, flag, positive
+from rl.config import ConfigError, ModelFlags, RolloutFlags, at_least, flag, is_default, positive
 from rl.pass_limit import PassLimit
 
 DEFAULT_TRAIN_ROWS = 4
 DEFAULT_EVAL_TURNS = 2
+DEFAULT_TRAIN_EPOCHS = 1.0
 DEFAULT_WARMUP_RATIO = 0.05
 
 
@@ -46,7 +47,10 @@ class TrainFlags(ModelFlags):
     )
     weight_decay: float = flag(0.0, "Weight decay of matrices; vectors have none.")
     max_grad_norm: float = flag(1.0, "Gradients are clipped to this global norm.")
-    num_train_epochs: float = flag(1.0, "Passes over the training data, unless --max_steps says otherwise.")
+    num_train_epochs: float = flag(
+        DEFAULT_TRAIN_EPOCHS,
+        "Passes over the training data, those that --drop_equal_groups adds not counted; or give --max_steps.",
+    )
     max_skipped_steps: int = flag(
         3, "Steps in a row that may be skipped since the loss or a gradient was not finite; one more ends the run with a dump."
     )
@@ -104,6 +108,15 @@ class TrainFlags(ModelFlags):
             raise ConfigError(
                 f"--warmup_ratio is {self.warmup_ratio} and --lr_scheduler_type constant, which does not warm up; give "
                 "constant_with_warmup, or drop one of the two"
+            )
+        if self.max_steps > 0 and self.num_train_epochs != DEFAULT_TRAIN_EPOCHS:
+            raise ConfigError(
+                f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: steps are counted by one of "
+                "them; drop one, or give --max_steps -1 where a preset has it"
+            )
+        if self.report_to == "none" and self.wandb_run_name:
+            raise ConfigError(
+                f"--wandb_run_name is {self.wandb_run_name!r} and --report_to none: there is no run to name; drop it"
             )
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             raise ConfigError(
@@ -184,12 +197,11 @@ class BoostConfig(RolloutFlags, TrainFlags):
         if self.stop_at_accuracy and not self.eval_steps:
             raise ConfigError("--stop_at_accuracy needs --eval_data and --eval_steps, which tell the accuracy during training")
 
-        asking = ("fewshot_data", "prompt_format", "prompt_template", "system_prompt", "hidden_tests", "history", "feedback")
-        for name in asking:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default and not self.eval_data:
+        for name in ("local_rollout_forward_batch_size", *RolloutFlags.__dataclass_fields__):
+            if not self.eval_data and not is_default(self, name):
                 raise ConfigError(
-                    f"--{name} is {getattr(self, name)!r}: pairs bring their own prompts, and without --eval_data there are no "
-                    f"others; add --eval_data, or drop --{name}"
+                    f"--{name} is {getattr(self, name)!r}: pairs bring their own prompts, and without --eval_data nothing is "
+                    f"sampled or run; add --eval_data, or drop --{name}"
                 )
 
     def check_world(self, world_size: int) -> None:

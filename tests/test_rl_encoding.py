@@ -216,7 +216,7 @@ def test_flags_that_do_not_go_together(tiny_model_dir, problems, flags, message)
 
 
 def test_feedback_needs_a_correction(tiny_model_dir, problems):
-    with pytest.raises(ConfigError, match="--feedback is verdict: with one turn there is no correction to tell"):
+    with pytest.raises(ConfigError, match="--feedback is verdict: with one turn there is no correction to show"):
         collector_for(tiny_model_dir, problems, num_turns=1, feedback="verdict")
 
 

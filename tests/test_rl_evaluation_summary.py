@@ -105,6 +105,13 @@ def test_two_models_are_compared_on_the_problems_of_both():
     assert compare_models(first, [{"problem_id": "z", **record("failed")}]) == {"num_problems": 0}
 
 
+@pytest.mark.parametrize("other", [{"text": "Add."}, {"test_list": ["assert f(1) == 2"]}])
+def test_problems_of_one_id_but_of_other_words_or_tests_are_not_compared(other):
+    problem = {"problem_id": "0", "text": "Sort.", "test_list": ["assert f(1) == 1"], **record("failed")}
+    assert compare_models([problem], [problem])["num_problems"] == 1
+    assert compare_models([problem], [problem | other]) == {"num_problems": 0}
+
+
 def test_table_aligns_and_signs():
     text = table({"boost": summarize([record("failed", "passed"), record("passed", "passed")])})
     header, rule, row = text.splitlines()

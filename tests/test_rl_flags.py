@@ -36,9 +36,25 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--gama=0.5"], "unknown flag --gama=0.5; did you mean --gamma?"),
         (["--zzzzzz", 1], "unknown flag --zzzzzz; --help lists them all"),
         (["--gamma", 2], "--gamma is 2.0: a discount lies between 0 and 1"),
-        (["--return_form", "sum"], "--return_form is sum with --first_attempts 1 and --num_turns 2: where one turn alone"),
+        (["--return_form", "sum"], "--return_form is sum with --first_attempts 1 and --num_turns 2: there both forms"),
         (["--return_form", "sum", "--first_attempts", 2, "--num_turns", 1], "--return_form is sum with --first_attempts 2"),
-        (["--gamma", 0.2], "--gamma is 0.2 with --first_attempts 1 and --num_turns 2: where one turn alone has a gradient"),
+        (["--gamma", 0.2], "--gamma is 0.2 with --first_attempts 1 and --num_turns 2: what it weighs is the same"),
+        (["--gamma", 0.2, "--first_attempts", 2, "--first_turn_return", "own"], "--gamma is 0.2 with --first_attempts 2"),
+        (
+            ["--return_form", "sum", "--first_attempts", 2, "--first_turn_return", "own"],
+            "--return_form is sum with --first",
+        ),
+        (["--turn_weight", 1, 0], "--turn_weight is 1 0 and --first_attempts 1: corrections weigh nothing"),
+        (["--turn_weight", "nan", 1], "--turn_weight is nan 1: no weight is below 0"),
+        (["--turn_weight", "inf", 1], "--turn_weight is inf 1: no weight is below 0"),
+        (["--importance_cap", 0.5], "--importance_cap is 0.5: it must be at least 1"),
+        (
+            ["--baseline", "group_std"],
+            "--baseline group_std with --kl_in reward and --kl_coef 0.01: in a group of",
+        ),
+        (["--first_turn_kl_coef", 1, "--num_turns", 1, "--first_attempts", 2], "and --num_turns 1: first attempts are all"),
+        (["--max_steps", 5, "--num_train_epochs", 3], "--max_steps is 5 and --num_train_epochs 3.0: steps are counted by one"),
+        (["--report_to", "none", "--wandb_run_name", "a"], "--wandb_run_name is 'a' and --report_to none: there is no"),
         (["--gamma", 0.2, "--num_turns", 1, "--first_attempts", 2], "--gamma is 0.2 with --first_attempts 2 and --num_turns 1"),
         (["--rloo_k", 2, "--num_turns", 1, "--first_attempts", 2], "--rloo_k is 2 and --num_turns 1: there are no corrections"),
         (["--turn_weight", 2, "--num_turns", 1, "--first_attempts", 2], "--turn_weight is 2 and --num_turns 1: there is no"),
@@ -220,8 +236,8 @@ def test_evaluation_and_boost_flags():
     assert parse("--num_turns", 3, kind=EvaluateConfig, required=evaluate).num_turns == 3
     with pytest.raises(ConfigError, match="--stop_at_accuracy needs"):
         parse("--stop_at_accuracy", 0.5, kind=BoostConfig)
-    for name, value in (("fewshot_data", "f.jsonl"), ("prompt_format", "chat"), ("history", "last"), ("feedback", "verdict")):
-        with pytest.raises(ConfigError, match=f"--{name} is '{value}': pairs bring their own prompts"):
+    for name, value in (("fewshot_data", "f.jsonl"), ("prompt_format", "chat"), ("history", "last"), ("sandbox_workers", 9)):
+        with pytest.raises(ConfigError, match=f"--{name} is {value!r}: pairs bring their own prompts"):
             parse(f"--{name}", value, kind=BoostConfig)
     assert (parse(kind=BoostConfig).learning_rate, parse().learning_rate) == (1e-5, 1e-6)
 

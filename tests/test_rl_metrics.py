@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from concurrent.futures import Future
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from toy_rollouts import judged_rollout
 
 from rl.config import ConfigError
 from rl.metrics import Clock, RunWriter, merge, rollout_counts, summary_metrics, tensor_counts
+from sandbox.verdict import infra_verdict
 
 
 def test_merge_weighs_attempts_not_ranks():
@@ -45,6 +47,14 @@ def test_counts_of_a_rollout(problems):
     assert metrics["entropy/turn2"] == pytest.approx((1 + 2 + 3 + 0.5 * 3) / 6)  # a token, not an attempt
     assert metrics["length/turn2"] == 1.5
     assert metrics["finish/length_turn2"] == 0.25
+
+
+def test_a_group_is_of_equal_rewards_where_those_with_a_verdict_are(problems):
+    rollout = judged_rollout(problems[0], [1, 1], [3, 3, 0, 2])
+    for attempt in rollout.turns[1][1:]:  # one of the first group, all of the second
+        attempt.pending_verdict = Future()
+        attempt.pending_verdict.set_result(infra_verdict("", (False,) * 3))
+    assert rollout_counts(rollout, "pass_count")["group/equal_rewards_turn2"] == [1.0, 1.0]
 
 
 def test_counts_of_what_is_learned_from():

@@ -55,6 +55,8 @@ def summarize(records: Sequence[Record], ks: Sequence[int] | None = None) -> dic
 def compare_models(first: Sequence[Record], second: Sequence[Record]) -> dict[str, Any]:
     """`second` against `first` on the problems that both have verdicts of: paired differences at turn 1 and the last.
 
+    A problem is the same where its id, its text and its tests are: ids may be row numbers.
+
     With one sample a problem on both sides a difference carries its gains, losses and McNemar's exact p-value.
     """
     tables = [_correct_by_problem(records) for records in (first, second)]
@@ -145,13 +147,14 @@ def _shares(turns: Sequence[dict[str, Any]], kind: Callable[[dict[str, Any]], st
     return {name: count / len(turns) for name, count in Counter(map(kind, turns)).most_common()}
 
 
-def _correct_by_problem(records: Sequence[Record]) -> dict[str, np.ndarray]:
+def _correct_by_problem(records: Sequence[Record]) -> dict[tuple, np.ndarray]:
     """(samples, T) bool of every problem that has a verdict at all turns of a sample."""
-    samples: dict[str, list[list[bool]]] = {}
+    samples: dict[tuple, list[list[bool]]] = {}
     for record in records:
         statuses = [turn["status"] for turn in record["turns"]]
         if "infra_error" not in statuses:
-            samples.setdefault(record["problem_id"], []).append([status == "passed" for status in statuses])
+            problem = (record["problem_id"], record.get("text"), tuple(record.get("test_list", ())))
+            samples.setdefault(problem, []).append([status == "passed" for status in statuses])
     return {problem: np.array(rows) for problem, rows in samples.items()}
 
 
