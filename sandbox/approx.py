@@ -1,6 +1,8 @@
 """`pytest.approx`, for a judge that has no pytest, and its like for printed text."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 TOLERANCE = 1e-6
 
@@ -25,6 +27,8 @@ class Approx:
             )
         if isinstance(expected, (list, tuple)):
             return isinstance(got, (list, tuple)) and len(got) == len(expected) and all(map(self.matches, expected, got))
+        if isinstance(expected, (Decimal, Fraction)) or isinstance(got, (Decimal, Fraction)):
+            expected, got = _as_float(expected), _as_float(got)
         if not isinstance(expected, (int, float, complex)) or not isinstance(got, (int, float, complex)):
             return expected == got
         if expected != expected:
@@ -34,6 +38,13 @@ class Approx:
             expected == got
             or abs(expected - got) <= max(relative * abs(expected), 1e-12 if self.abs is None else self.abs) < math.inf
         )
+
+
+def _as_float(value: object) -> object:
+    try:
+        return float(value) if isinstance(value, (Decimal, Fraction, int)) else value
+    except (OverflowError, ValueError):
+        return value
 
 
 class ApproxOutput:

@@ -1,15 +1,15 @@
 """What a test assigns: constants that the judge keeps for itself, and values that the program may see but has not made."""
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from sandbox.scope import Scope, names_in, stored_names
+from sandbox.scope import DEFINITIONS, Scope, names_in, stored_names
 from sandbox.splitting import Splitter, Unsplittable
 
 
 def keep_constants(body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt] = ()) -> list[object]:
-    """Let the judge keep `expected = [1, 2]`: a name bound once to a closed value and never handed to the program, also
-    not by `inner`, the statements of the test's functions. Returns the closed values.
+    """Let the judge keep `expected = [1, 2]`: a name bound once to a closed value, read by an assert and never handed to the
+    program, also not by `inner`, the statements of the test's functions. Returns the closed values.
     """
     constants: list[object] = []
     stores = [
@@ -21,10 +21,13 @@ def keep_constants(body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt]
     for name in stores:
         if name in scope.constants:
             scope.add_program_name(name)
+    asserted = names_of_asserts([*body, *inner])
     for node in body:
         target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
         if not isinstance(target, ast.Name) or stores.count(target.id) != 1 or target.id in scope.program_names:
             continue
+        if target.id not in asserted:
+            continue  # nobody but the program can read it
         splitter = Splitter(scope)
         if _is_handed_over(target.id, [*body, *inner], scope):
             continue
@@ -40,25 +43,55 @@ def keep_constants(body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt]
     for name in stores:
         if name not in scope.constants:
             scope.add_program_name(name)
-    _mark_given(body, stores, scope)
+    mark_given(body, {name for name in stores if name not in scope.constants}, scope)
     return constants
 
 
-def _mark_given(body: list[ast.stmt], stores: Sequence[str], scope: Scope) -> None:
-    """Names that the test assigns without the program's help, though the program may see them."""
-    given = {name for name in stores if name not in scope.constants}
+def mark_given(body: Sequence[ast.stmt], names: set[str], scope: Scope) -> None:
+    """Find out which of the `names` that a test assigns are given: assigned without the program's help, though the program may
+    see them; and which are derived: computed by the test, in the child, of what the program returned.
+    """
+    given = set(names)
+    pairs = [pair for node in body for pair in _assignments(node)]
+    fixed = {name for targets, value in pairs if isinstance(value, ast.Constant) for name in targets}
     while True:
         scope.given_names |= given
-        answered = {
-            name
-            for node in body
-            if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assert)) and scope.is_answered(node)
-            for name in given & stored_names(node)
-        }
+        answered = {name for targets, value in pairs if scope.is_answered(value) for name in given & targets}
+        answered |= given & _handed(body, scope) - fixed
         scope.given_names -= answered
         given -= answered
         if not answered:
+            break
+    while True:
+        derived = {name for targets, value in pairs if scope.is_derived(value) for name in targets} - scope.derived_names
+        scope.derived_names |= derived
+        if not derived:
             return
+
+
+def _assignments(node: ast.stmt) -> Iterator[tuple[set[str], ast.AST]]:
+    """Names that a statement binds, and what decides their values; `a, b = f(1), 2` is taken element by element."""
+    if isinstance(node, (*DEFINITIONS, ast.Assert)):
+        return
+    if not isinstance(node, ast.Assign):
+        yield stored_names(node), node
+        return
+    for target in node.targets:
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple) and len(target.elts) == len(node.value.elts):
+            yield from ((stored_names(part), value) for part, value in zip(target.elts, node.value.elts))
+        else:
+            yield stored_names(target), node.value
+
+
+def _handed(body: Sequence[ast.stmt], scope: Scope) -> set[str]:
+    """Names in arguments of calls of the program: what it does with them is part of what is tested."""
+    calls = [child for node in body for child in ast.walk(node) if isinstance(child, ast.Call) and scope.is_asked(child)]
+    return set().union(*(names_in(part) for call in calls for part in [*call.args, *call.keywords]))
+
+
+def names_of_asserts(nodes: Sequence[ast.AST]) -> set[str]:
+    """Names that the conditions of asserts read."""
+    return set().union(*(names_in(child.test) for node in nodes for child in ast.walk(node) if isinstance(child, ast.Assert)))
 
 
 def _is_handed_over(name: str, body: list[ast.stmt], scope: Scope) -> bool:
@@ -72,7 +105,7 @@ def _is_handed_over(name: str, body: list[ast.stmt], scope: Scope) -> bool:
             continue
         if isinstance(node, ast.Assign) and name in names_in(node.value):
             return True
-        for call in ast.walk(node):
+        for call in ast.walk(node.test if isinstance(node, ast.Assert) else node):
             if _is_element(call, name):
                 continue  # `expected[0]`
             if (

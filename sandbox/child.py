@@ -74,13 +74,17 @@ class Runner:
         self.encoder = Encoder(max_output_bytes)
         self.namespace = new_module().__dict__
 
-    def load(self, code: str, before: str, setup: str) -> bool:
-        """Execute the program between the two parts of the setup. An exception ends everything: all tests have its status."""
+    def load(self, code: str, before: str, setup: str, is_imported: bool) -> bool:
+        """Execute the program between the two parts of the setup. An exception ends everything: all tests have its status.
+
+        Tests of a program that `is_imported` have names of their own, which do not take the place of the program's.
+        """
         try:
             reseed(before + setup + code)
             if before:
                 exec(compile(before, "<setup>", "exec"), self.namespace)
             exec(compile(code, "<program>", "exec", dont_inherit=True), self.namespace)
+            self.namespace = dict(self.namespace) if is_imported else self.namespace
             if setup:
                 exec(compile(setup, "<setup>", "exec"), self.namespace)
         except BaseException as error:  # noqa: BLE001 - a program may raise anything

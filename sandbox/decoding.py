@@ -18,6 +18,9 @@ MAX_INT_DIGITS = 20  # the child writes longer ones in hexadecimal, which is lin
 MAX_DECIMAL_EXPONENT = 5000
 MAX_FRACTION_BITS = 1 << 14  # reducing a fraction is quadratic
 MAX_ITEMS = 1 << 20
+# Comparing an int with a Decimal takes time by the square of its length. All long ones of a test together may take the time of
+# one of 131,072 bits, unless longer ones are expected; in squares of 1,024 bits.
+MAX_INT_SQUARES = 1 << 14
 GUARD_FROM = 128
 MAX_COLLISIONS = 64
 
@@ -87,8 +90,8 @@ def parse(body: bytes) -> object:
 class Decoder:
     """Rebuilds values; one decoder serves one test. Raises Malformed or TooLarge."""
 
-    def __init__(self, max_nodes: int):
-        self.nodes_left = max_nodes
+    def __init__(self, max_nodes: int, int_squares: int = MAX_INT_SQUARES):
+        self.nodes_left, self.int_squares_left = max_nodes, int_squares
 
     def decode(self, data: object, depth: int = 0) -> object:
         self.nodes_left -= 1
@@ -156,6 +159,11 @@ def _fraction(decoder: Decoder, body: object, data: dict, depth: int) -> object:
     return Fraction(numerator, denominator)
 
 
+def _int(decoder: Decoder, body: object, data: dict, depth: int) -> object:
+    decoder.int_squares_left -= (4 * len(body) >> 10) ** 2
+    return Opaque("int") if decoder.int_squares_left < 0 else int(body, 16)
+
+
 def _length(decoder: Decoder, body: object, data: dict, depth: int) -> Length:
     if type(body) is not int or body < 0:
         raise Malformed("not a length")
@@ -184,7 +192,7 @@ READ = {
     "n": _length,
     "b": lambda decoder, body, data, depth: body.encode("latin-1"),
     "y": lambda decoder, body, data, depth: bytearray(body.encode("latin-1")),
-    "i": lambda decoder, body, data, depth: int(body, 16),
+    "i": _int,
     "c": lambda decoder, body, data, depth: complex(*decoder.items(body, depth)),
     "r": _range,
     "D": _decimal,
@@ -193,6 +201,15 @@ READ = {
     "T": _class,
     "o": _opaque,
 }
+
+
+def int_squares_of(value: object) -> int:
+    """What the ints in a value take off `Decoder.int_squares_left`."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return sum(map(int_squares_of, value))
+    if isinstance(value, dict):
+        return sum(map(int_squares_of, [*value, *value.values()]))
+    return (value.bit_length() >> 10) ** 2 if isinstance(value, int) else 0
 
 
 def size_of(value: object) -> int:

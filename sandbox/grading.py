@@ -84,7 +84,8 @@ def printable(text: str) -> str:
 def read_frame_of(test: Test, frame: bytes, nonce: str) -> tuple[str, str]:
     """Status and message of one frame: values to judge, or an exception that the child reports."""
     if frame[:1] == b"v":
-        return test.judge(frame[1:], nonce)
+        status, message = test.judge(frame[1:], nonce)
+        return status, printable(message)
     if frame[:1] == b"e":
         try:
             status, message = json.loads(frame[1:])

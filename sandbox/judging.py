@@ -14,7 +14,17 @@ from decimal import Decimal
 from fractions import Fraction
 
 from sandbox.approx import Approx, ApproxOutput
-from sandbox.decoding import MAX_DECIMAL_EXPONENT, MAX_ITEMS, Iterated, Length, Opaque, TooLarge, guard_hashing
+from sandbox.child import text_of
+from sandbox.decoding import (
+    MAX_DECIMAL_EXPONENT,
+    MAX_FRACTION_BITS,
+    MAX_ITEMS,
+    Iterated,
+    Length,
+    Opaque,
+    TooLarge,
+    guard_hashing,
+)
 from sandbox.operators import MAX_BITS, Refused, bounded
 
 Thunk = Callable[[list], object]
@@ -80,6 +90,8 @@ def _round(number: object, ndigits: int | None = None) -> object:
 
 
 def _decimal(value: object = 0) -> Decimal:
+    if isinstance(value, int) and value.bit_length() > MAX_FRACTION_BITS:
+        raise Refused  # the time is quadratic
     made = Decimal(value)
     if made.is_finite() and abs(made.adjusted()) > MAX_DECIMAL_EXPONENT:
         raise Refused  # a number of so many digits where it becomes an int
@@ -177,16 +189,14 @@ def module_member(module: str, name: str) -> object | None:
     return getattr(members, name, None)
 
 
-STRING_METHODS = """
-    lower upper strip lstrip rstrip split startswith endswith count isdigit isalpha isupper islower index find title
-    encode splitlines
-    """
-BYTES_METHODS = {"decode", *STRING_METHODS.split()} - {"encode"}
+TEXT_PREDICATES = {"startswith", "endswith", "isdigit", "isalpha", "isalnum", "isupper", "islower", "isspace", "istitle"}
+STRING_METHODS = {"lower", "upper", "strip", "lstrip", "rstrip", "split", "count", "index", "find", "title", "splitlines"}
+STRING_METHODS |= TEXT_PREDICATES
 DICT_METHODS = {"keys", "values", "items", "get", "copy"}
 METHODS = {
-    str: set(STRING_METHODS.split()),
-    bytes: BYTES_METHODS,
-    bytearray: BYTES_METHODS,
+    str: STRING_METHODS | {"encode"},
+    bytes: STRING_METHODS | {"decode"},
+    bytearray: STRING_METHODS | {"decode"},
     range: {"count", "index"},
     list: {"count", "index", "copy"},
     tuple: {"count", "index"},
@@ -227,6 +237,5 @@ def outcome(check: Thunk, values: list) -> tuple[str, str]:
         return "failed", "the value is nested too deeply"
     # what `f(x) + 1 == 2` raises where f returned None
     except Exception as error:  # noqa: BLE001 - only the sandbox turns failures into values
-        return (
-            "failed" if any(isinstance(value, Opaque) for value in values) else "error"
-        ), f"{type(error).__name__}: {error}"[:300]
+        status = "failed" if any(isinstance(value, Opaque) for value in values) else "error"
+        return status, f"{type(error).__name__}: {text_of(error)}"

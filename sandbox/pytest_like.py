@@ -1,10 +1,13 @@
-"""What inline tests ask of pytest, inside the child: `raises`, `approx`, `fail`, and marks that do nothing.
+"""What inline tests ask of pytest, inside the child: `raises`, `warns`, `approx`, `fail`, and marks that do nothing.
 
 Pytest itself would make every fork dearer. Tests that can be taken apart do not come here.
 """
 
+import contextlib
 import re
 import types
+import warnings
+from collections.abc import Iterator
 
 from sandbox.approx import Approx
 
@@ -32,7 +35,10 @@ class Raises:
     def keep(self, error: BaseException) -> None:
         """What a test may ask for after the block, by the names of pytest and of unittest."""
         self.value = self.exception = error
-        self.type = type(error)
+        self.type, self.typename = type(error), type(error).__name__
+
+    def exconly(self) -> str:
+        return f"{self.typename}: {self.value}" if str(self.value) else self.typename
 
     def match(self, pattern: str) -> bool:
         """Raises AssertionError where the exception's text does not hold `pattern`."""
@@ -41,14 +47,24 @@ class Raises:
         return True
 
 
-def raises(kinds: type | tuple[type, ...], *call: object, match: str | None = None, **kwargs: object) -> Raises:
+def raises(expected_exception: type | tuple[type, ...], *call: object, match: str | None = None, **kwargs: object) -> Raises:
     """As pytest's: a context, or at once where a function and its arguments follow."""
-    context = Raises(kinds, match)
+    context = Raises(expected_exception, match)
     if call:
         function, *args = call
         with context:
             function(*args, **kwargs)
     return context
+
+
+@contextlib.contextmanager
+def warns(kinds: type | tuple[type, ...] = Warning, match: str | None = None) -> Iterator[list]:
+    """Raises AssertionError where none of the block's warnings is of these kinds and holds `match`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+    if not any(issubclass(one.category, kinds) and re.search(match or "", str(one.message)) for one in caught):
+        raise AssertionError(f"did not warn of {kinds}")
 
 
 def fail(reason: str = "", **kwargs: object) -> None:
@@ -67,5 +83,5 @@ class _Marks:
 
 def pytest_like() -> types.ModuleType:
     module = types.ModuleType("pytest")
-    module.raises, module.approx, module.fail, module.mark = raises, Approx, fail, _Marks()
+    module.raises, module.warns, module.approx, module.fail, module.mark = raises, warns, Approx, fail, _Marks()
     return module

@@ -2,12 +2,20 @@
 
 import ast
 import builtins
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 
 from sandbox.judging import CALLS, MODULES, TYPES, Thunk, module_member
 
 OPERATIONS = (ast.Compare, ast.BinOp, ast.BoolOp, ast.AugAssign)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+# What a test may use without importing it, where the program does; `math` and its like are the judge's.
+MODULE_NAMES = sys.stdlib_module_names | {"np", "numpy", "pd", "pandas", "scipy"}
+# Builtins that give a verdict on their arguments.
+DECIDING = {"all", "any", "isinstance", "issubclass", "hasattr", "callable"}
+# Methods by which what the program returned would say itself what it equals.
+COMPARING = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__", "equals"}
 
 
 @dataclass
@@ -19,6 +27,7 @@ class Scope:
     object_names: set[str] = field(default_factory=set)
     helper_names: set[str] = field(default_factory=set)  # functions and classes of the test or its setup
     given_names: set[str] = field(default_factory=set)  # what the test assigns and no function of the program has made
+    derived_names: set[str] = field(default_factory=set)  # what the test has computed of the program's answers in the child
     kept_names: set[str] = field(default_factory=set)  # what the judge computes of answers: `r = sorted(f(1))`
     constants: dict[str, Thunk] = field(default_factory=dict)
     answers: dict[str, Thunk] = field(default_factory=dict)  # of kept names, once their statement has come
@@ -30,6 +39,24 @@ class Scope:
     def copy(self) -> "Scope":
         return Scope(*(getattr(self, part.name).copy() for part in fields(self)))
 
+    def inherit(self, other: "Scope", names: frozenset[str]) -> None:
+        """Take over what `names` mean after another test."""
+        for part in ("program_names", "foreign_names", "object_names", "helper_names", "given_names", "derived_names"):
+            getattr(self, part).update(getattr(other, part) & names)
+        for part in ("aliases", "members"):
+            getattr(self, part).update({name: its for name, its in getattr(other, part).items() if name in names})
+
+    def learn(self, nodes: Iterable[ast.stmt], reference_names: Iterable[str] = ()) -> None:
+        """Imports, definitions and lambdas of the test or its setup, but for those that stand for the program's own."""
+        for node in own_level(nodes):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                self.add_import(node)
+            elif isinstance(node, DEFINITIONS):
+                self.add_program_name(node.name)
+                self.helper_names |= {node.name} - set(reference_names)
+            elif isinstance(getattr(node, "value", None), ast.Lambda):
+                self.helper_names |= stored_names(node) - set(reference_names)
+
     def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
             name = alias.asname or alias.name.split(".")[0]
@@ -38,6 +65,8 @@ class Scope:
             if isinstance(node, ast.Import):
                 if alias.name in MODULES:
                     self.aliases[name] = alias.name
+                elif alias.name == "solution":
+                    self.add_program_name(name)
                 else:
                     self.foreign_names.add(name)
             elif node.module != "solution":
@@ -57,7 +86,36 @@ class Scope:
 
     def is_answered(self, node: ast.AST) -> bool:
         """Whether something that the program has made is in it, and not only what the test gives it."""
-        return self._is_any_of_the_program(names_in(node) - self.given_names - _bound_inside(node))
+        of_the_test = self.given_names | self.foreign_names | self.helper_names | self.modules_in(node)
+        return self._is_any_of_the_program(names_in(node) - of_the_test - _bound_inside(node))
+
+    def modules_in(self, node: ast.AST) -> set[str]:
+        """Names of modules whose members it uses, and that the test has not imported."""
+        roots = {child.value.id for child in ast.walk(node) if _is_member(child)}
+        return {name for name in roots & MODULE_NAMES if name not in self.program_names and not self.is_judged(name)}
+
+    def is_foreign(self, root: str | None, node: ast.AST) -> bool:
+        """Whether a chain that starts with `root` is a module's, which the program can change."""
+        return root in self.foreign_names or root in self.modules_in(node)
+
+    def is_derived(self, value: ast.expr) -> bool:
+        """Whether the test computes it of the program's answers, by a function or an object that is not the program's."""
+        root = root_name(value)
+        is_own = root in self.helper_names | self.given_names | self.derived_names
+        is_verdict = root in DECIDING and self.is_of_the_test(root)
+        return (is_own or is_verdict or self.is_foreign(root, value)) and self.is_answered(value)
+
+    def decides(self, node: ast.expr) -> bool:
+        """Whether a chain of calls hands an answer to an object of the test, or has what was returned compare itself."""
+        root = root_name(node)
+        while isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
+            if isinstance(node, ast.Call):
+                if isinstance(node.func, ast.Attribute) and node.func.attr in COMPARING:
+                    return True
+                if root in self.given_names and any(map(self.is_answered, [*node.args, *node.keywords])):
+                    return True
+            node = node.func if isinstance(node, ast.Call) else node.value
+        return False
 
     def is_computed_with(self, node: ast.AST) -> bool:
         """Whether something that the program has made is compared, or an operand, anywhere in it.
@@ -69,10 +127,14 @@ class Scope:
             child = pending.pop()
             if isinstance(child, OPERATIONS) and self.is_answered(child):
                 return True
-            root = root_name(child.func) if isinstance(child, ast.Call) else None
-            is_asked = not self.is_of_the_test(root) and root not in self.foreign_names | self.given_names
+            is_asked = isinstance(child, ast.Call) and self.is_asked(child)
             pending += [part for part in ast.iter_child_nodes(child) if not (is_asked and _is_lambda(part))]
         return False
+
+    def is_asked(self, call: ast.Call) -> bool:
+        """Whether a call is one of the program."""
+        root = root_name(call.func)
+        return not (self.is_of_the_test(root) or root in self.given_names or self.is_foreign(root, call))
 
     def is_of_the_test(self, root: str | None) -> bool:
         """Whether a chain of calls that starts with this name is the test's own: an expression, a helper, a builtin."""
@@ -102,6 +164,25 @@ def names_in(node: ast.AST) -> set[str]:
     return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
 
 
+def own_level(nodes: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements and those inside their blocks (`if`, `try`, `for`, `with`), but not those of definitions."""
+    for node in nodes:
+        yield node
+        if not isinstance(node, DEFINITIONS):
+            for part in ("body", "orelse", "finalbody"):
+                yield from own_level(getattr(node, part, []))
+            for handler in getattr(node, "handlers", []):
+                yield from own_level(handler.body)
+
+
+def bound_names(nodes: Iterable[ast.stmt]) -> set[str]:
+    """Names that statements bind at their own level: definitions and assignments."""
+    names: set[str] = set()
+    for node in own_level(nodes):
+        names |= {node.name} if isinstance(node, DEFINITIONS) else stored_names(node)
+    return names
+
+
 def stored_names(node: ast.AST) -> set[str]:
     return {child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)}
 
@@ -115,6 +196,10 @@ def root_name(node: ast.expr) -> str | None:
     while isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else None
+
+
+def _is_member(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
 
 
 def _is_lambda(argument: ast.AST) -> bool:

@@ -9,9 +9,9 @@ the judge does not compute with), and the program's: all others.
 import ast
 from collections.abc import Callable
 
-from sandbox.judging import ITERATING, METHOD_NAMES, TEXT, TYPES, Thunk, call_method, is_true, module_member
+from sandbox.judging import ITERATING, METHOD_NAMES, TEXT, TEXT_PREDICATES, TYPES, Thunk, call_method, is_true, module_member
 from sandbox.operators import BINARY, COMPARE, UNARY
-from sandbox.scope import Scope, root_name
+from sandbox.scope import Scope, names_in, root_name
 from sandbox.unrolling import listed
 
 
@@ -30,19 +30,27 @@ class Splitter:
     def __init__(self, scope: Scope, num_values: int = 0):
         self.scope = scope
         self.holes: list[tuple[str, str]] = []
+        self.asked: list[ast.expr] = []  # the holes of the part that is being split
         self.constants: list[object] = []
-        self.required: list[ast.BoolOp] = []
         self.offset = num_values
 
     def split_condition(self, test: ast.expr) -> Thunk:
         """The thunk of an assert's condition, whose `and`s at the top have to hold part by part. Raises Unsplittable."""
         if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
-            pending = [test]
-            while pending:
-                node = pending.pop()
-                self.required.append(node)
-                pending += [v for v in node.values if isinstance(v, ast.BoolOp) and isinstance(v.op, ast.And)]
-        return self.split(test, "bool")
+            parts = [self.split_condition(value) for value in test.values]
+            return lambda values: all(is_true(part(values)) for part in parts)
+        return self.split_apart(test, "bool")
+
+    def split_apart(self, node: ast.expr, mode: str = "") -> Thunk:
+        """The thunk of an expression. Raises Unsplittable also for an expected value that the program can see, and change,
+        beside what it returns.
+        """
+        self.asked = []
+        thunk = self.split(node, mode)
+        num_answers = len(self.asked) + len(names_in(node) & self.scope.answers.keys())
+        if num_answers > 1 and not all(map(self.scope.is_answered, self.asked)):
+            raise Unsplittable("an expected value that the program can see")
+        return thunk
 
     def split(self, node: ast.expr, mode: str = "") -> Thunk:
         """The thunk of an expression. Raises Unsplittable."""
@@ -75,9 +83,9 @@ class Splitter:
     def hole(self, node: ast.expr, mode: str = "") -> Thunk:
         """What the program is asked for: a chain that starts with a name of its own, and no verdict on what it returns."""
         root = root_name(node)
-        if root in self.scope.foreign_names:
+        if self.scope.is_foreign(root, node):
             raise Unsplittable("its value is computed by an imported module")
-        if self.scope.is_of_the_test(root):
+        if self.scope.is_of_the_test(root) or root in self.scope.derived_names or self.scope.decides(node):
             raise Unsplittable("its value is computed by the test from what the program returns")
         return self.claim(node, mode)
 
@@ -90,13 +98,8 @@ class Splitter:
             raise Unsplittable("what the program returns is computed with before it is sent")
         index = self.offset + len(self.holes)
         self.holes.append((ast.unparse(node), mode))
+        self.asked.append(node)
         return lambda values: values[index]
-
-    def check_apart(self, *operands: ast.expr) -> None:
-        """Raises Unsplittable for an expected value that the program can see, and change, beside what it returns."""
-        asked = [operand for operand in operands if self.scope.needs_program(operand)]
-        if len(asked) > 1 and not all(map(self.scope.is_answered, asked)):
-            raise Unsplittable("an expected value that the program can see")
 
     def check_plain(self, *operands: ast.expr) -> None:
         """Raises Unsplittable for an object of the program, whose own methods are what is tested."""
@@ -177,15 +180,14 @@ class Splitter:
         function = BINARY.get(type(node.op))
         if function is None:
             raise Unsplittable("@")
-        self.check_apart(node.left, node.right)
         self.check_plain(node.left, node.right)
         left, right = self.split(node.left), self.split(node.right)
         return lambda values: function(left(values), right(values))
 
     def split_boolop(self, node: ast.BoolOp, mode: str) -> Thunk:
-        # Holes are evaluated whatever came before them. That changes no verdict where all parts have to be true anyway;
-        # elsewhere `f(x) is None or f(x)[0] == 1` would fail on what Python does not evaluate.
-        if node not in self.required and any(self.scope.needs_program(value) for value in node.values[1:]):
+        # Holes are evaluated whatever came before them: `f(x) is None or f(x)[0] == 1` would fail on what Python does not
+        # evaluate.
+        if any(self.scope.needs_program(value) for value in node.values[1:]):
             raise Unsplittable("a part that is evaluated only where another one says so")
         parts, stop = [self.split(value, "bool") for value in node.values], isinstance(node.op, ast.Or)
 
@@ -241,18 +243,30 @@ class Splitter:
         if callee is not None:
             return self.judged_call(callee, node)
         func = node.func
-        if isinstance(func, ast.Attribute) and func.attr in METHOD_NAMES and not node.keywords and self.is_value(func.value):
+        if isinstance(func, ast.Attribute) and not node.keywords and self.is_value(func.value, func.attr):
             receiver, args, name = self.split(func.value), [self.split(arg) for arg in node.args], func.attr
             return lambda values: call_method(receiver(values), name, [arg(values) for arg in args])
         return self.hole(node, mode)
 
-    def is_value(self, node: ast.expr) -> bool:
-        """Whether a method's receiver is plain data rather than an object of the program: a literal, or what a function
-        returned.
+    def is_value(self, node: ast.expr, method: str) -> bool:
+        """Whether the receiver of a method that the judge knows is plain data rather than an object of the program: a literal,
+        or what a function returned. Of a variable or an element that is said where no class has a method of this name but text.
         """
+        if method not in METHOD_NAMES:
+            return False
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             return not self.is_object(node)
+        if method in TEXT_PREDICATES and isinstance(node, (ast.Name, ast.Subscript)) and not self.is_object(node):
+            return root_name(node) not in self.scope.aliases
         return not self.scope.needs_program(node) or (isinstance(node, ast.Call) and self.scope.callee(node.func) is not None)
+
+    def means_array(self, node: ast.expr) -> bool:
+        """Whether something of the program is gone through that is an array if it can be: `all(f(1) == [1, 2])`."""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("abs", "round") and node.args:
+            return self.scope.callee(node.func) is not None and self.scope.needs_program(node)
+        is_number = isinstance(node, ast.BinOp) and isinstance(getattr(node.right, "value", None), (int, float))
+        is_arithmetic = is_number and isinstance(node.op, (ast.Sub, ast.Div, ast.FloorDiv, ast.Pow))
+        return (isinstance(node, ast.Compare) or is_arithmetic) and self.scope.needs_program(node)
 
     def judged_call(self, callee: tuple[str, Callable], node: ast.Call) -> Thunk:
         name, function = callee
@@ -262,9 +276,10 @@ class Splitter:
             if name in DECIDING:
                 raise Unsplittable("an object of the program")
             return self.claim(node)  # `str(stack)` of an object that the test made: its own methods are what is tested
+        if name in ITERATING and len(node.args) == 1 and self.means_array(node.args[0]):
+            raise Unsplittable("an operation on an array")
         if name == "any" and isinstance(node.args[0], ast.GeneratorExp):
             raise Unsplittable("a part that is evaluated only where another one says so")
-        self.check_apart(*node.args, *(keyword.value for keyword in node.keywords))
         if any(keyword.arg == "key" and self.scope.needs_program(keyword.value) for keyword in node.keywords):
             raise Unsplittable("a key that the program computes")
         mode = name if name in ("len", "bool") or name in TEXT else "iter" if name in ITERATING else ""

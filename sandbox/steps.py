@@ -11,15 +11,12 @@ import re
 
 from sandbox.assigned import keep_constants
 from sandbox.child import MAX_MESSAGE
-from sandbox.judging import Thunk
-from sandbox.scope import Scope, names_in, root_name, stored_names
+from sandbox.judging import Thunk, outcome
+from sandbox.scope import DEFINITIONS, Scope, names_in, root_name
 from sandbox.splitting import Splitter, Unsplittable
 from sandbox.unrolling import unrolled
 
 PLAIN_STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.ClassDef, ast.FunctionDef, ast.Pass, ast.Delete)
-
-
-DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 ASSUMED = {"math", "cmath", "sys", "pytest"}
 
 
@@ -37,14 +34,14 @@ class Steps:
         self.scope = scope
 
     @classmethod
-    def of(cls, module: ast.Module, scope: Scope) -> "Steps":
-        """Compile a test. Never raises: what cannot be split comes back with a `reason`."""
+    def of(cls, module: ast.Module, scope: Scope, read_later: frozenset[str]) -> "Steps":
+        """Compile a test, some of whose names later ones read. What cannot be split comes back with a `reason`."""
         steps = cls(scope)
         module.body = [node for node in module.body if not is_main_block(node)]
         functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
         tests = _uncalled_tests(module.body)
         try:
-            steps.add_body(unrolled(module.body), functions, tests)
+            steps.add_body(unrolled(module.body, read_later), functions, tests)
             if not steps.checks:
                 raise Unsplittable("it checks nothing that can be taken out")
         except Unsplittable as error:
@@ -64,6 +61,7 @@ class Steps:
         is_expanded = [isinstance(node, ast.FunctionDef) and node.name in expanded for node in body]
         inner = [child for node, is_inner in zip(body, is_expanded) if is_inner for child in node.body]
         outside = [node for node, is_inner in zip(body, is_expanded) if not is_inner]
+        self.scope.learn(outside)
         self.constants += keep_constants(outside, self.scope, inner)
         for node in body:
             if isinstance(node, ast.FunctionDef) and node.name in expanded:
@@ -92,6 +90,7 @@ class Steps:
         body = unrolled([_Rename(names).visit(node) for node in function.body])
         outer, self.scope = self.scope, self.scope.copy()
         self.ops.append(("n", "", ""))
+        self.scope.learn(body)
         self.constants += keep_constants(body, self.scope)
         for node in body:
             self.add_statement(node)
@@ -116,15 +115,13 @@ class Steps:
         elif isinstance(node, PLAIN_STATEMENTS) and not any(
             isinstance(child, (ast.Assert, ast.Raise)) for child in ast.walk(node)
         ):
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                self.scope.add_program_name(node.name)
-                self.scope.helper_names.add(node.name)
-            elif isinstance(getattr(node, "value", None), ast.Lambda):
-                self.scope.helper_names |= stored_names(node)
-            elif isinstance(node, ast.Assign) and self.is_kept(node):
+            if isinstance(node, ast.Assign) and self.is_kept(node):
                 return
-            elif self.scope.is_computed_with(node):
+            is_checked_later = not isinstance(node, DEFINITIONS) and not isinstance(getattr(node, "value", None), ast.Lambda)
+            if is_checked_later and self.scope.is_computed_with(node):
                 raise Unsplittable("what the program returns is computed with before it is checked")
+            if isinstance(node, ast.Expr) and "assert" in ast.unparse(getattr(node.value, "func", node.value)):
+                raise Unsplittable("a function that asserts")
             if isinstance(node, ast.Assign) and _makes_object(node):
                 self.scope.object_names.add(node.targets[0].id)
             self.ops.append(("x", ast.unparse(node), ""))
@@ -138,7 +135,7 @@ class Steps:
             return False
         splitter = Splitter(self.scope, self.num_values)
         try:
-            self.scope.answers[name] = splitter.split(node.value)
+            self.scope.answers[name] = splitter.split_apart(node.value)
         except Unsplittable:
             return False
         self.add_holes(splitter)
@@ -160,6 +157,8 @@ class Steps:
         self.is_direct = self.is_direct and _is_direct(test, splitter)
         check = splitter.split_condition(test)
         if not splitter.holes and not names_in(test) & self.scope.answers.keys():
+            if outcome(check, []) == ("passed", ""):
+                return  # HumanEval's `assert True, "This prints if this assert fails"`
             raise Unsplittable("it does not use the program")
         self.checks.append(check)
         self.add_holes(splitter)

@@ -14,12 +14,13 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sandbox.assigned import mark_given
 from sandbox.child import MAX_INLINE, STDOUT_OF
-from sandbox.decoding import Decoder, Malformed, TooLarge, parse, size_of
+from sandbox.decoding import MAX_INT_SQUARES, Decoder, Malformed, TooLarge, int_squares_of, parse, size_of
 from sandbox.encoding import Encoder, to_json
 from sandbox.judging import Thunk, outcome
-from sandbox.scope import Scope, names_in, parameters_in, stored_names
-from sandbox.steps import DEFINITIONS, Steps, functions_lacking_arguments, what_runs
+from sandbox.scope import DEFINITIONS, Scope, bound_names, names_in, parameters_in, stored_names
+from sandbox.steps import Steps, functions_lacking_arguments, what_runs
 
 SPARE_BYTES = 4096
 MAX_ITEMS = 1 << 17
@@ -37,6 +38,7 @@ class Test:
     num_values: int
     max_bytes: int
     max_nodes: int
+    max_int_squares: int = MAX_INT_SQUARES
     reason: str = ""
 
     def judge(self, body: bytes, nonce: str) -> tuple[str, str]:
@@ -49,7 +51,7 @@ class Test:
                 return "output", "not as many values as the test has"
             if self.inline:
                 return ("passed", "") if data[0] == nonce else ("output", "an inline test without its nonce")
-            decoder = Decoder(self.max_nodes)
+            decoder = Decoder(self.max_nodes, self.max_int_squares)
             values = [decoder.decode(item) for item in data]
         except Malformed as error:
             return "output", f"not a value: {error}"
@@ -92,21 +94,18 @@ def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_name
     reference_names = frozenset(reference_names)
     scope = Scope(program_names=set(reference_names))
     setup = _parse(setup_code, "the setup code")
-    for node in setup.body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            scope.add_import(node)
-        else:
-            for name in bound_names([node]):
-                scope.add_program_name(name)
-                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and name not in reference_names:
-                    scope.helper_names.add(name)
+    scope.learn(setup.body, reference_names)
+    for name in (bound := bound_names(setup.body)):
+        scope.add_program_name(name)
+    mark_given(setup.body, bound - scope.helper_names - reference_names, scope)
     modules = [_parse(source, f"test {number}") for number, source in enumerate(test_list, start=1)]
     tests = []
     for number, (source, module, read_later) in enumerate(zip(test_list, modules, _read_later(modules)), start=1):
         own = scope.copy()
         for name in stored_names(module) & read_later:
             own.add_program_name(name)
-        tests.append(_compile(number, source, module, own))
+        tests.append(_compile(number, source, module, own, read_later))
+        scope.inherit(own, read_later)
     if (num_inline := sum(test.inline for test in tests)) > MAX_INLINE:
         raise ValueError(f"{num_inline} of {len(tests)} tests have to run inside the program's process: {MAX_INLINE} at most")
     is_script = STDOUT_OF not in scope.program_names and _run_scripts(tests)
@@ -116,9 +115,15 @@ def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_name
         "before": "\n".join(map(ast.unparse, before)),
         "setup": "" if is_all_before else setup_code,
         "is_script": is_script,
+        "is_imported": any(map(_imports_program, [setup, *modules])),
         "tests": [test.ops for test in tests],
     }
     return Suite(tuple(tests), json.dumps(payload), "\n".join([setup_code, *test_list]), is_script)
+
+
+def _imports_program(module: ast.Module) -> bool:
+    """`from solution import f`, as pytest has it, where the test's own names are those of another module."""
+    return any(isinstance(node, ast.ImportFrom) and node.module == "solution" for node in ast.walk(module))
 
 
 def _needs_no_program(setup: Sequence[ast.stmt]) -> list[ast.stmt]:
@@ -166,7 +171,7 @@ def _read_later(modules: Sequence[ast.Module]) -> list[frozenset[str]]:
     return later[::-1]
 
 
-def _compile(number: int, source: str, module: ast.Module, scope: Scope) -> Test:
+def _compile(number: int, source: str, module: ast.Module, scope: Scope, read_later: frozenset[str]) -> Test:
     if not any(isinstance(node, (ast.Assert, ast.Call, ast.Raise)) for part in what_runs(module) for node in ast.walk(part)):
         raise ValueError(
             f"test {number} checks nothing: {source[:200]!r}; no assert, call or raise in it is run: functions named test… are "
@@ -178,11 +183,11 @@ def _compile(number: int, source: str, module: ast.Module, scope: Scope) -> Test
             "write the calls down, as data.prepare --source kodcode does"
         )
     try:
-        steps = Steps.of(module, scope)
+        steps = Steps.of(module, scope, read_later)
     except RecursionError:
         raise ValueError(f"test {number} is nested too deeply: {source[:200]!r}") from None
     if steps.reason:
-        return Test((("i", steps.inline_source, ""),), (), True, 1, 256, 8, steps.reason)
+        return Test((("i", steps.inline_source, ""),), (), True, 1, 256, 8, reason=steps.reason)
     return Test(
         tuple(steps.ops),
         tuple(steps.checks),
@@ -190,6 +195,7 @@ def _compile(number: int, source: str, module: ast.Module, scope: Scope) -> Test
         steps.num_values,
         _byte_limit(steps),
         _item_limit(steps),
+        MAX_INT_SQUARES + 4 * sum(map(int_squares_of, steps.constants)),
     )
 
 
@@ -208,21 +214,6 @@ def _byte_limit(steps: Steps) -> int:
     if not steps.is_direct:
         return 1 << 30
     return 4 * sum(len(to_json(Encoder(1 << 24).encode(constant))) for constant in steps.constants) + SPARE_BYTES
-
-
-def bound_names(nodes: Iterable[ast.stmt]) -> set[str]:
-    """Names that statements bind at their own level: definitions and assignments, also inside `if`, `try`, `for` and `with`."""
-    names: set[str] = set()
-    for node in nodes:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(node.name)
-            continue
-        names |= stored_names(node)
-        for attribute in ("body", "orelse", "finalbody"):
-            names |= bound_names(getattr(node, attribute, []) if isinstance(getattr(node, attribute, []), list) else [])
-        for handler in getattr(node, "handlers", []):
-            names |= bound_names(handler.body)
-    return names
 
 
 def defined_names(code: str) -> frozenset[str]:

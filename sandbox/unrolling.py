@@ -15,15 +15,20 @@ LATER = (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Ge
 Written = dict[str, ast.expr]  # names of lists and dicts that a test writes down
 
 
-def unrolled(body: Sequence[ast.stmt]) -> list[ast.stmt]:
-    """The statements with their loops written out, where the rounds are known and a round does not leave early."""
-    written = _written_down(body)
+def unrolled(body: Sequence[ast.stmt], read_later: frozenset[str] = frozenset()) -> list[ast.stmt]:
+    """The statements with their loops written out, where the rounds are known and a round does not leave early.
+
+    `read_later`: names that are read after all of them.
+    """
+    written = {name: value for name, value in _written_down(body).items() if name not in read_later}
     statements: list[ast.stmt] = []
+    gone: set[str] = set()  # lists whose loop is written out
     for place, node in enumerate(body):
         others = [other for other in body if other is not node]
-        statements += _rounds(node, str(place), written, others) or [node]
-    used = set().union(*map(names_in, [s for s in statements if not _assigns(s, written)]))
-    return [node for node in statements if not (_assigns(node, written) and node.targets[0].id not in used)]
+        rounds = _rounds(node, str(place), written, others, read_later)
+        statements += rounds or [node]
+        gone |= names_in(node.iter) & written.keys() if rounds else set()
+    return [node for node in statements if not _assigns(node, gone)]
 
 
 def listed(node: ast.expr) -> list[ast.expr] | None:
@@ -39,9 +44,10 @@ def listed(node: ast.expr) -> list[ast.expr] | None:
 
 
 def _written_down(body: Sequence[ast.stmt]) -> Written:
-    """Lists and dicts that are assigned to a name once and used once."""
+    """Lists and dicts that are assigned to a name once and used once, of what stands for the same there and here."""
     names = [child for node in body for child in ast.walk(node) if isinstance(child, ast.Name)]
     count = {name: sum(child.id == name for child in names) for name in {child.id for child in names}}
+    stores = [child.id for child in names if isinstance(child.ctx, ast.Store)]
     assigns = [node for node in body if isinstance(node, ast.Assign) and len(node.targets) == 1]
     return {
         node.targets[0].id: node.value
@@ -49,19 +55,23 @@ def _written_down(body: Sequence[ast.stmt]) -> Written:
         if isinstance(node.targets[0], ast.Name)
         and isinstance(node.value, (ast.List, ast.Tuple, ast.Dict))
         and count[node.targets[0].id] == 2
+        and all(stores.count(name) < 2 for name in names_in(node.value))
     }
 
 
-def _assigns(node: ast.stmt, written: Written) -> bool:
-    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in written
+def _assigns(node: ast.stmt, names: set[str]) -> bool:
+    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in names
 
 
-def _rounds(node: ast.stmt, place: str, written: Written, others: Sequence[ast.stmt]) -> list[ast.stmt] | None:
+def _rounds(
+    node: ast.stmt, place: str, written: Written, others: Sequence[ast.stmt], read_later: frozenset[str]
+) -> list[ast.stmt] | None:
     """Assignments and body of each round of a loop, under names of its own; None for what is no such loop."""
     if not isinstance(node, ast.For) or node.orelse or any(isinstance(child, LEAVES) for child in ast.walk(node)):
         return None
     items, targets = _items(node.iter, written), stored_names(node.target)
-    if items is None or targets & (_bound_in(node.body).union(*map(names_in, others), _read_later(node.body))):
+    taken = _bound_in(node.body).union(read_later, _read_by_functions(node.body), *map(names_in, others))
+    if items is None or targets & taken:
         return None
     statements: list[ast.stmt] = []
     for number, item in enumerate(items):
@@ -133,7 +143,7 @@ def _bound_in(nodes: Sequence[ast.AST]) -> set[str]:
     return set().union(*map(stored_names, nodes), *map(parameters_in, nodes))
 
 
-def _read_later(nodes: Sequence[ast.AST]) -> set[str]:
+def _read_by_functions(nodes: Sequence[ast.AST]) -> set[str]:
     return set().union(*(names_in(child) for node in nodes for child in ast.walk(node) if isinstance(child, LATER)))
 
 

@@ -111,7 +111,7 @@ class Worker:
             if suite["is_script"]:
                 if runner.load_script(told.pop("code"), suite["setup"] or suite["before"]):
                     runner.run_test(suite["tests"][first])
-            elif runner.load(told.pop("code"), suite["before"], suite["setup"]):
+            elif runner.load(told.pop("code"), suite["before"], suite["setup"], suite["is_imported"]):
                 for ops in suite["tests"][first:]:
                     runner.run_test(ops)
         finally:

@@ -13,6 +13,39 @@ def pool():
 
 
 PROGRAMS = {
+    "lists_of_lists_that_the_test_names": (
+        """
+def total(rows): return sum(map(sum, rows))
+def add(a, b): return sum(a) + b
+def same(x): return x
+""",
+        [
+            "r1 = [1, 2]\nr2 = [3, 4]\ng = [r1, r2]\nassert total(g) == 10",
+            "m = [1, 2]\nargs = (m, 2)\nassert add(*args) == 5",
+            "def test_same():\n    d = {'a': 1}\n    e = {'k': d}\n    assert same(e) == {'k': {'a': 1}}",
+            "rows = [([1], 1), ([2], 2)]\nfor row, n in rows:\n    assert total([row]) == n",
+            "cases = [(1, 1)]\nfor a, b in cases:\n    assert same(a) == b\nfor i in range(3):\n    assert same(i) == i",
+            "for a, b in cases:\n    assert same(a) == b\nassert same(i) == 2",
+        ],
+    ),
+    "a_global_that_the_test_sets": ("def limit(): return N", ["N = 5\nassert limit() == 5"]),
+    "arrays_beside_plain_values": (
+        "import numpy as np\ndef double(x): return 2 * np.array(x)",
+        ["assert all(double([1, 2]) == [2, 4])", "assert sum(double([1, 2]) == 2) == 1", "assert all(double([1]) > 0)"],
+    ),
+    "a_helper_of_the_test_that_is_called_as_one_of_the_program": (
+        "def is_prime(n, k): return n > 1 and all(n % i for i in range(k, n))\n"
+        "def primes(n): return [i for i in range(n) if is_prime(i, 2)]",
+        [
+            "from solution import primes\ndef is_prime(n):\n    return n > 1\n"
+            "def test_primes():\n    assert primes(6) == [2, 3, 5]\n    assert all(is_prime(n) for n in primes(6))",
+        ],
+    ),
+    "fractions_that_are_nearly_a_float": (
+        "from fractions import Fraction\ndef third(): return Fraction(1, 3)",
+        ["from pytest import approx\nassert third() == approx(0.3333333)"],
+    ),
+    "long_integers": ("def power(n): return 2 ** n", ["assert power(200000) == 2 ** 100000 * 2 ** 100000"]),
     "files_that_are_not_there": (
         """
 import os
