@@ -27,6 +27,7 @@ from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.report.page import write_report
 from rl.rollout import Collector, build_collector
+from rl.shared_folder import check_shared
 from rl.trajectory import Rollout
 
 logger = logging.getLogger("evaluate")
@@ -42,6 +43,7 @@ def main() -> None:
             processes = start_processes(config.local_rank)
             start_logging(processes.is_main)
             collectors = build_collectors(config, parts, processes, pools)
+            check_shared(Path(config.output_dir), processes)
         processes.barrier()  # nobody writes before everybody has checked
         if processes.is_main:
             claim_folder(config, wanted)
@@ -85,14 +87,15 @@ def evaluate_model(config: EvaluateConfig, parts: Sequence[Part], collector: Col
     logger.info("%s: loaded in %.1f s", parts[0].model_name, time.perf_counter() - start)
     for part in parts:
         if not part.is_finished:
-            sample_part(config, part, collector, model, processes)
+            num_batches = sample_part(config, part, collector, model, processes)
             if processes.is_main:
-                close_part(part)
+                with exit_on_bad_input():
+                    close_part(part, num_batches)
             processes.barrier()
 
 
-def sample_part(config: EvaluateConfig, part: Part, collector: Collector, model: torch.nn.Module, processes: Processes) -> None:
-    """This rank's share of what `part` has no samples of yet."""
+def sample_part(config: EvaluateConfig, part: Part, collector: Collector, model: torch.nn.Module, processes: Processes) -> int:
+    """This rank's share of what `part` has no samples of yet; returns the number of all batches."""
     batched = batches(len(part.problems), config.num_samples, config.batch_size)
     done = finished_batches(part.folder)
     if done:
@@ -122,6 +125,7 @@ def sample_part(config: EvaluateConfig, part: Part, collector: Collector, model:
             "%s: %d problems on this process in %.1f s (%.2f a second): sampling %.1f s, waiting for verdicts %.1f s",
             *(part.name, num_problems, spent, num_problems / spent, sample_s, spent - sample_s),
         )
+    return len(batched)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import PreTrainedTokenizerBase
 
@@ -68,7 +67,8 @@ def main() -> None:
             train(config, zero_config, processes, tokenizer, collector, writer, encoded, eval_problems, checkpoint)
         elif processes.is_main:
             lengths = [len(pair.prompt_ids) + len(pair.completion_ids) for pair in encoded]
-            print(boost_report(config, model_config, lengths, processes.world_size, zero_config, dtype))
+            rows = collector.row_tokens(eval_problems, config.eval_num_turns) if collector else []
+            print(boost_report(config, model_config, lengths, rows, processes.world_size, zero_config, dtype))
     stop_processes()
 
 
@@ -86,7 +86,8 @@ def train(
     """Likelihood steps, with an evaluation and a checkpoint now and then."""
     num_steps = config.num_steps(len(pairs), config.global_batch_size)
     order = ShuffledOrder(len(pairs), config.seed)
-    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation, config.gradient_checkpointing)
+    dtype = compute_dtype(config.dtype, processes.device)
+    model = load_model(config.model_name_or_path, dtype, config.attn_implementation, config.gradient_checkpointing)
     engine = build_engine(model, zero_config, config, num_steps)
     weights = SamplingWeights(engine, config.ds3_gather_for_generation)
     session = Session(

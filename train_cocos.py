@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.order import ShuffledOrder
@@ -88,9 +87,10 @@ def train(
     """Sample, run the tests, reward, KL, baseline, update, log, evaluate, save."""
     device = processes.device
     num_steps = config.num_steps(len(problems), config.problems_per_step)
-    model = load_model(config.model_name_or_path, torch.float32, config.attn_implementation, config.gradient_checkpointing)
+    dtype = compute_dtype(config.dtype, device)  # masters are copies of the rounded weights, so more digits are loaded in vain
+    model = load_model(config.model_name_or_path, dtype, config.attn_implementation, config.gradient_checkpointing)
     engine = build_engine(model, zero_config, config, num_steps * config.updates_per_step)
-    model = load_model(config.reference, torch.float32, config.attn_implementation)
+    model = load_model(config.reference, dtype, config.attn_implementation)
     reference = build_reference(model, zero_config, device)
     kl_coef = KlCoefficient(config.kl_coef, config.kl_target)
     weights = SamplingWeights(engine, config.ds3_gather_for_generation)

@@ -65,12 +65,13 @@ def shape(code: str) -> str:
     """The program without layout, comments, docstrings and the names that it binds itself; empty where there is none, or none
     that parses. Other names stay: `min(x)` is not `max(x)`.
     """
-    if not code.strip():
-        return ""
     try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
+        return _shape(ast.parse(code)) if code.strip() else ""
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
+
+
+def _shape(tree: ast.Module) -> str:
     parameters = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     own = names_bound_in(tree) | {node.asname for node in ast.walk(tree) if isinstance(node, ast.alias) and node.asname}
     names: dict[str, str] = {}

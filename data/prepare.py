@@ -97,6 +97,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     for needing, needed in (("drop_failing", "verify"), ("drop_overlapping", "decontaminate_against")):
         if getattr(flags, needing) and not getattr(flags, needed):
             parser.error(f"--{needing} needs --{needed}")
+    for name in ("ngram", "overlap_threshold", "sandbox_workers", "test_timeout_s", "program_timeout_s"):
+        if not getattr(flags, name) > 0:
+            parser.error(f"--{name} is {getattr(flags, name)}: it must be greater than 0")
     if flags.source != "mbpp" and any(getattr(flags, f"{name}_field") for name in FIELDS):
         parser.error("a field map goes with --source mbpp")
     if flags.split and is_file_like(flags.input):
@@ -117,8 +120,9 @@ def read(flags: argparse.Namespace) -> Prepared:
             name = _free_id(own_id, taken) if own_id in taken else own_id
             problem = replace(problem, problem_id=name)
             suite = compile_suite(problem.test_list, problem.test_setup_code, defined_names(problem.code))
-        except (Unusable, ValueError) as error:
-            prepared.refused.append({"place": place, "reason": str(error), "row": values})
+        except (Unusable, ValueError, RecursionError, MemoryError) as error:
+            reason = str(error) or "a program or test is nested too deeply"
+            prepared.refused.append({"place": place, "reason": reason, "row": values})
             continue
         taken.add(name)
         prepared.renamed += [{"place": place, "problem_id": name}] if name != own_id else []

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+DATA_SUFFIXES = {".json", ".jsonl", ".parquet"}
+
 
 class DataError(ValueError):
     """A row or file that cannot be used; the message names the place, the rule and the mend."""
@@ -70,10 +72,9 @@ def source_rows(source: str, default_split: str = "train") -> Iterable[tuple[str
 
 def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """(`file:line` or `file[index]`, decoded JSON value) for each row of a JSON list or JSONL file. Raises: DataError."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a JSON, JSONL or parquet file, or the name of a hub data set")
+    _check_file(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     if text.lstrip().startswith("["):
@@ -96,9 +97,16 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         yield f"{path}[{index}]", row
 
 
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give a file in it, or start elsewhere if {path} is the name of a hub data set")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a JSON, JSONL or parquet file, or the name of a hub data set")
+
+
 def is_file_like(source: str) -> bool:
     path = Path(source)
-    return path.exists() or path.suffix in {".json", ".jsonl", ".parquet"} or source.startswith((".", "/", "~"))
+    return path.exists() or path.suffix in DATA_SUFFIXES or source.startswith((".", "/", "~"))
 
 
 def _file_rows(path: Path) -> Iterable[tuple[str, Any]]:
@@ -109,8 +117,7 @@ def _file_rows(path: Path) -> Iterable[tuple[str, Any]]:
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
     import datasets
 
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a JSON, JSONL or parquet file, or the name of a hub data set")
+    _check_file(path)
     try:
         rows = datasets.load_dataset("parquet", data_files=str(path), split="train")
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:

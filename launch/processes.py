@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -18,8 +19,8 @@ class Processes:
     """This process's place in the run."""
 
     rank: int
-    local_rank: int
     world_size: int
+    num_nodes: int
     device: torch.device
 
     @property
@@ -105,7 +106,12 @@ def start_processes(local_rank: int = -1, timeout_s: float = 3600.0) -> Processe
     if not dist.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
-    return Processes(dist.get_rank(), index, dist.get_world_size(), device)
+    return Processes(dist.get_rank(), dist.get_world_size(), count_nodes(dist.get_world_size(), env), device)
+
+
+def count_nodes(world_size: int, env: Mapping[str, str]) -> int:
+    """By the processes of a node as torchrun or the `deepspeed` launcher gives them; 1 where neither does."""
+    return world_size // int(env.get("LOCAL_WORLD_SIZE") or env.get("LOCAL_SIZE") or world_size)
 
 
 def limit_waits(timeout_s: float) -> None:

@@ -68,6 +68,7 @@ def load_zero_config(path: str | None, micro_batch_size: int, max_grad_norm: flo
                 f'--deepspeed {path}: {key} says enabled {section["enabled"]}, --dtype gives {dtype}; write "auto"'
             )
         section["enabled"] = dtype == of
+    config["bf16"].setdefault("check_grad_overflow", True)  # versions differ; without it a gradient of nan ruins the weights
     if is_offloaded(config) and not torch.cuda.is_available():
         # DeepSpeed's own CPU Adam is compiled at first use; where everything is on the CPU it has nothing to save.
         config["zero_force_ds_cpu_optimizer"] = False
@@ -83,6 +84,11 @@ def _check_objects(path: Path, config: Any) -> None:
         parts |= {key: zero.get(key, {}) for key in ("offload_optimizer", "offload_param")}
     if wrong := [key for key, part in parts.items() if not isinstance(part, dict)]:
         raise ZeroConfigError(f"--deepspeed {path}: {wrong[0]} must be a JSON object, as in launch/zero2.json")
+    if left := [key for key, value in parts.get("zero_optimization", {}).items() if value == "auto"]:
+        raise ZeroConfigError(
+            f'--deepspeed {path}: zero_optimization.{left[0]} is "auto", which no flag resolves: give a number, or leave '
+            "it out for DeepSpeed's default"
+        )
 
 
 def zero_stage(config: dict[str, Any]) -> int:
@@ -142,8 +148,8 @@ def _optimizer_kind(config: dict[str, Any]) -> Callable[..., torch.optim.Optimiz
     if is_offloaded(config) and torch.cuda.is_available():
         return partial(deepspeed.ops.adam.DeepSpeedCPUAdam, adamw_mode=True)
     kind = FiniteAdamW if zero_stage(config) == 0 and _dtype(config) == torch.float32 else torch.optim.AdamW
-    # GPUs take all tensors of an operation together anyway; on CPUs the default takes one at a time, six times as long.
-    return kind if torch.cuda.is_available() else partial(kind, fused=True)
+    # The default takes one tensor at a time on CPUs, six times as long, and on GPUs 4 more bytes a parameter for the moment.
+    return partial(kind, fused=True)
 
 
 def build_reference(model: PreTrainedModel, config: dict[str, Any], device: torch.device) -> PreTrainedModel:
@@ -209,12 +215,14 @@ class SamplingWeights:
             yield self._engine.module
 
     def whole(self) -> PreTrainedModel:
-        """A module with all of the policy's current weights, to be saved. Under stage 3 all ranks must call."""
+        """A module with all of the policy's current weights, to be saved by rank 0. Under stage 3 all ranks must call."""
         if not self._is_sharded:
             return self._engine.module
-        copy_ = self._copy if self._copy is not None else self._empty_copy(torch.device("cpu"))
+        copy_ = self._copy
+        if copy_ is None and torch.distributed.get_rank() == 0:  # which saves it; the others only help to gather
+            copy_ = self._empty_copy(torch.device("cpu"))
         self._fill(copy_)
-        return copy_
+        return self._engine.module if copy_ is None else copy_
 
     def _in_step(self) -> Iterator[PreTrainedModel]:
         module = self._engine.module
@@ -237,18 +245,26 @@ class SamplingWeights:
         torch.distributed.all_reduce(busy)
         return bool(busy)
 
-    def _fill(self, copy_: PreTrainedModel) -> None:
+    def _fill(self, copy_: PreTrainedModel | None) -> None:
         sources = list(self._engine.module.parameters())
+        targets = [None] * len(sources) if copy_ is None else copy_.parameters()
         with torch.no_grad():
-            for source, target in zip(sources, copy_.parameters(), strict=True):
+            for source, target in zip(sources, targets, strict=True):
                 with deepspeed.zero.GatheredParameters([source]):
-                    target.copy_(source)
-        _set_buffers(copy_, self._engine.module.buffers())  # some are trained by other means, such as loads of experts
+                    if target is not None:
+                        target.copy_(source)
+        if copy_ is not None:
+            _set_buffers(copy_, self._engine.module.buffers())  # some are trained by other means, such as loads of experts
 
     def _empty_copy(self, device: torch.device) -> PreTrainedModel:
         original = self._engine.module
-        dtype = next(original.parameters()).dtype
-        module = type(original)(copy.deepcopy(original.config))
+        dtype, usual = next(original.parameters()).dtype, torch.get_default_dtype()
+        torch.set_default_dtype(dtype)  # its random weights would take twice the memory in float32, and the CPU's for a GPU
+        try:
+            with device:
+                module = type(original)(copy.deepcopy(original.config))
+        finally:
+            torch.set_default_dtype(usual)
         module.generation_config = copy.deepcopy(original.generation_config)  # saved with it: it may name ends of its own
         return _cast_parameters(module, dtype).to(device).requires_grad_(False).eval()
 

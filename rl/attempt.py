@@ -20,7 +20,7 @@ from rl.pretrained import compute_dtype, load_model, load_model_config, load_tok
 from rl.rollout import build_collector
 from rl.trajectory import Attempt
 
-_COLOURS = {"red": "31", "green": "32", "cyan": "36", "bold": "1", "dim": "2"}
+_COLOURS = {"red": "31", "green": "32", "bold": "1", "dim": "2"}
 
 
 @dataclass(kw_only=True)
@@ -42,6 +42,8 @@ class AttemptConfig(RolloutFlags, ModelFlags):
             torch.device("cpu" if self.device == "auto" else self.device)
         except RuntimeError:
             raise ConfigError(f"--device is {self.device!r}: give auto, cpu, cuda or cuda:N") from None
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"--device is {self.device}: there is no NVIDIA GPU here; use auto or cpu")
         if not self.text.strip():
             raise DataError("--text is empty; say what the program should do")
         if any(not test.strip() for test in self.test):

@@ -39,8 +39,9 @@ LAYOUT = {
 PANELS = {(False, True): "1_wrong_then_right", (True, False): "2_right_then_wrong", (False, False): "3_never_right"}
 # Flags that say where and how fast, not what is learned: they would fill the table of runs.
 HOUSEKEEPING = set(
-    "output_dir local_rank attn_implementation sandbox_workers sandbox_memory_mb test_timeout_s allow_unsafe_sandbox "
-    "sampler prompt_lookup_num_tokens deepspeed ds3_gather_for_generation per_device_train_batch_size "
+    "output_dir local_rank attn_implementation sandbox_workers sandbox_memory_mb sandbox_modules test_timeout_s "
+    "program_timeout_s allow_unsafe_sandbox sampler prompt_lookup_num_tokens deepspeed ds3_gather_for_generation "
+    "per_device_train_batch_size "
     "local_rollout_forward_batch_size eval_data eval_steps eval_num_turns save_steps save_total_limit save_only_model "
     "resume_from_checkpoint report_to wandb_run_name versions python dry_run collective_timeout_s max_skipped_steps "
     "micro_batch_tokens gradient_checkpointing metric_for_best_model early_stopping_patience".split()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rl.evaluation.running import read_records
+from rl.evaluation.records import read_records
 from rl.evaluation.summary import compare_models
 from rl.evaluation.table import paired_table, table
 
@@ -27,6 +27,9 @@ def main(argv: list[str]) -> int:
         summary = json.loads(path.read_text())
         if "parts" in summary:
             print(f"error: {folder} holds several evaluations; give the folder of one: MODEL/DATA below it", file=sys.stderr)
+            return 2
+        if (name or folder) in rows:
+            print(f"error: two evaluations are called {name or folder}; give each its own: NAME=FOLDER", file=sys.stderr)
             return 2
         rows[name or folder], folders[name or folder] = summary, Path(folder)
     turns = [int(key.split("@")[1]) for summary in rows.values() for key in summary if key.startswith("accuracy@")]

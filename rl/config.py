@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data.feedback import Feedback
-from rl.sampling.sampler import SamplerName
 
 PromptFormat = Literal["markers", "chat"]
 History = Literal["full", "last"]
+SamplerName = Literal["auto", "batch", "graphs", "paged"]
 
 
 class ConfigError(ValueError):
@@ -37,8 +37,8 @@ class ModelFlags:
     output_dir: str = field(metadata={"help": "Folder for everything the run writes."})
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = flag(
         "auto",
-        "Compute precision; fp32 master weights either way, with a loss scale under float16. auto: bfloat16 on GPUs, "
-        "float32 on CPUs.",
+        "Compute precision; fp32 master weights either way, with a loss scale under float16. auto: bfloat16 on GPUs "
+        "(float16 on those before Ampere), float32 on CPUs.",
     )
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = flag("sdpa", "Attention of every forward pass.")
     seed: int = flag(42, "Seed of data order, sampling and every other draw.")

@@ -8,7 +8,7 @@ import torch
 from transformers.utils.logging import set_verbosity_error
 
 from rl.cocos_config import CocosConfig
-from rl.memory import STAGES, Load, memory_bytes, model_shape
+from rl.memory import STAGES, Load, memory_bytes, model_shape, peak_bytes
 from rl.pretrained import context_tokens
 from rl.train_config import BoostConfig
 
@@ -45,9 +45,12 @@ def cocos_report(
         "the run": f"{num_steps} steps, {num_steps * num_problems / len(prompt_lengths):.1f} passes over the problems"
         + _schedule(config, num_steps),
     }
+    rows_of_a_turn = config.local_rollout_forward_batch_size  # which an evaluation may fill
+    if not config.eval_data:
+        rows_of_a_turn = min(rows_of_a_turn, max(attempts[1:]) // num_ranks)
     load = Load(
         _pass_tokens(config, trained_tokens),
-        min(config.local_rollout_forward_batch_size, sampled),
+        rows_of_a_turn,
         max(row_tokens),
         _bucket(zero_config),
     )
@@ -58,11 +61,14 @@ def boost_report(
     config: BoostConfig,
     model_config: Any,
     pair_lengths: Sequence[int],
+    eval_row_tokens: Sequence[int],
     num_ranks: int,
     zero_config: dict[str, Any],
     dtype: torch.dtype,
 ) -> str:
-    """For `train_boost.py`; `pair_lengths` are the tokens of prompt and completion, a number for each pair."""
+    """For `train_boost.py`; `pair_lengths` are the tokens of prompt and completion, a number for each pair, `eval_row_tokens`
+    the most that a row of an evaluation can have at each turn, if there is one.
+    """
     num_steps = config.num_steps(len(pair_lengths), config.global_batch_size)
     lines = {
         "data": f"{len(pair_lengths)} pairs of {_spread(pair_lengths)} tokens",
@@ -71,7 +77,7 @@ def boost_report(
         + _schedule(config, num_steps),
     }
     rows = config.local_rollout_forward_batch_size if config.eval_data else 0
-    load = Load(_pass_tokens(config, max(pair_lengths)), rows, max(pair_lengths), _bucket(zero_config))
+    load = Load(_pass_tokens(config, max(pair_lengths)), rows, max(eval_row_tokens, default=0), _bucket(zero_config))
     return _report(config, model_config, lines, load, num_ranks, zero_config, dtype, reference=False)
 
 
@@ -97,7 +103,7 @@ def _report(
     rows = {s: memory_bytes(shape, load, s, num_ranks, dtype, reference=reference, checkpointing=checkpointing) for s in STAGES}
     name = str(dtype).removeprefix("torch.")
     stage = _zero(zero_config).get("stage", 0)
-    on_cpu = {part: rows[stage][part] for part in _offloaded(zero_config, stage)}
+    on_cpu = {part: rows[stage][part] for part in _offloaded(zero_config, stage) if part != "step"}  # which passes
     for s, parts in rows.items():
         parts |= dict.fromkeys(_offloaded(zero_config, s), 0.0)
     told += ["", f"GB of a process ({num_ranks} in all, {name}), without what libraries take; * is this run's ZeRO stage"]
@@ -110,7 +116,7 @@ def _report(
 
 def _offloaded(zero_config: dict[str, Any], stage: int) -> list[str]:
     """Parts of the memory that this JSON keeps in the CPU's at that stage."""
-    kinds = (("offload_optimizer", "optimizer", 1), ("offload_param", "weights", 3))
+    kinds = (("offload_optimizer", "optimizer", 1), ("offload_optimizer", "step", 1), ("offload_param", "weights", 3))
     is_on_cpu = {key: _zero(zero_config).get(key, {}).get("device", "none") != "none" for key, _, _ in kinds}
     return [part for key, part, least in kinds if is_on_cpu[key] and stage >= least]
 
@@ -129,7 +135,7 @@ def _table(rows: dict[int, dict[str, float]], stage: int) -> list[str]:
     lines = ["  ZeRO  " + "  ".join(name.rjust(width) for name, width in zip(names, widths)) + "   total"]
     for s, parts in rows.items():
         numbers = "  ".join(f"{parts[name] / GB:{width}.2f}" for name, width in zip(names, widths))
-        lines.append(f"{'*' if s == stage else ' '} {s}     {numbers}  {sum(parts.values()) / GB:6.2f}")
+        lines.append(f"{'*' if s == stage else ' '} {s}     {numbers}  {peak_bytes(parts) / GB:6.2f}")
     return lines
 
 
@@ -144,7 +150,8 @@ def _pass_tokens(config: Any, row_tokens: int) -> int:
 def _schedule(config: Any, num_steps: int) -> str:
     evaluations = f"every {config.eval_steps}" if config.eval_steps else "after the last"
     evaluated = f", evaluation {evaluations}" if config.eval_data else ""
-    return f", warm-up over {round(config.warmup_ratio * num_steps)}, checkpoint every {config.save_steps}{evaluated}"
+    warm_up = "" if config.lr_scheduler_type == "constant" else f", warm-up over {round(config.warmup_ratio * num_steps)}"
+    return f"{warm_up}, checkpoint every {config.save_steps}{evaluated}"
 
 
 def _spread(numbers: Sequence[int]) -> str:

@@ -38,7 +38,7 @@ def parse_flags(kind: type[Config], argv: list[str], description: str) -> Config
 
     Raises: ConfigError for an unknown flag or key (naming the nearest), a wrong type, or flags that don't go together.
     """
-    names = [f.name for f in fields(kind)]
+    names = [name for f in fields(kind) for name in (f.name, *(alias[2:] for alias in f.metadata.get("aliases", ())))]
     parser = _Parser(kind, description=description, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE.yaml", help="Preset: flag names with values; flags on the command line win.")
     arrange(parser, kind)
@@ -85,9 +85,11 @@ def start_logging(is_main: bool) -> None:
 
 def _preset(path: str, names: list[str]) -> list[str]:
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}; give a YAML file of flag names and values") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config {path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"--config {path}: not valid YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(values, dict):

@@ -60,9 +60,10 @@ def model_shape(model_config: Any) -> Shape:
 def memory_bytes(
     shape: Shape, load: Load, stage: int, num_ranks: int, dtype: torch.dtype, *, reference: bool, checkpointing: bool
 ) -> dict[str, float]:
-    """Bytes of one process by what holds them. Parts are not all there at once: their sum is on the safe side."""
+    """Bytes of one process by what holds them; see `peak_bytes` for their sum."""
     n, size = shape.num_parameters, dtype.itemsize
-    masters = 0 if dtype == torch.float32 and stage == 0 else 4
+    is_apart = dtype != torch.float32 or stage > 0
+    masters = 4 if is_apart else 0
     return {
         "weights": n * size / (num_ranks if stage == 3 else 1),
         "gradients": n * size / (num_ranks if stage >= 2 else 1),
@@ -71,8 +72,18 @@ def memory_bytes(
         "buckets": 2 * load.bucket_elements * size if stage >= 1 else 0,
         "sampling copy": n * size if stage == 3 else 0,
         "activations": _activation_bytes(shape, load.pass_tokens, size, checkpointing),
+        # The gradients in float32 and, where weights are shared out, a rank's part of the new ones.
+        "step": is_apart * n * (4 + (size if stage else 0)) / (num_ranks if stage else 1),
         "cache": 2 * load.sampled_rows * load.row_tokens * shape.num_layers * shape.kv_width * size,
     }
+
+
+def peak_bytes(parts: dict[str, float]) -> float:
+    """All parts together, of which activations and cache are gone when the optimizer steps. Others may be, too: the sum is on
+    the safe side.
+    """
+    passing = parts["activations"] + parts["cache"]
+    return sum(parts.values()) - min(passing, parts["step"])
 
 
 def _activation_bytes(shape: Shape, tokens: int, size: int, checkpointing: bool) -> float:

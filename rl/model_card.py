@@ -53,7 +53,7 @@ def model_card(
 def _method(config: TrainFlags, step: int) -> str:
     method = _METHODS[type(config).__name__]
     lines = [f"Started from `{config.model_name_or_path}`; {step} steps of {method}."]
-    if hasattr(config, "rloo_k"):
+    if _is_rl(config):
         tree = f"A problem has {config.first_attempts} first attempts"
         if config.num_turns > 1:
             tree += f", each of them {config.rloo_k} corrections, over {config.num_turns} turns"
@@ -64,9 +64,14 @@ def _method(config: TrainFlags, step: int) -> str:
     return " ".join(lines)
 
 
+def _is_rl(config: TrainFlags) -> bool:
+    """Boost pairs bring their own prompts, so that flags of prompts are those of its evaluation."""
+    return hasattr(config, "rloo_k")
+
+
 def _data(config: TrainFlags) -> str:
     lines = [f"- trained on `{config.train_data}`"]
-    if getattr(config, "fewshot_data", None):
+    if _is_rl(config) and config.fewshot_data:
         lines.append(f"- examples before turn 1: `{config.fewshot_data}`")
     lines.append(f"- evaluated on `{config.eval_data}`" if config.eval_data else "- not evaluated during training")
     return "\n".join(lines)
@@ -94,7 +99,7 @@ def _results(
 
 
 def _use(config: TrainFlags, template: Template | ChatFormat) -> str:
-    is_rl = hasattr(config, "rloo_k")  # boost pairs bring their own prompts
+    is_rl = _is_rl(config)
     has_fewshot = is_rl and bool(config.fewshot_data)
     shots = "Few-shot examples stood before turn 1 in training; put the same there. " if has_fewshot else ""
     told = ""

@@ -75,6 +75,8 @@ class _Block:
         """(H, S, D), (K, S, D) twice -> (its real columns, H, D)."""
         queries, keys, values = self._sequences(query), self._sequences(key), self._sequences(value)  # (n, H or K, T, D)
         if self._shared is None:
+            if not _takes_groups(queries):
+                keys, values = (part.repeat_interleave(queries.shape[1] // part.shape[1], 1) for part in (keys, values))
             out = scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scaling, enable_gqa=True)
         else:
             # Kernels that take a mask want as many query heads as keys': those of one key head stand one behind another.
@@ -104,6 +106,15 @@ class _Block:
     def _behind_shared(self, states: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """(K, S, D), (n, K, T, D) -> (n, K, C + T, D)."""
         return torch.cat([states[:, slice(*self._shared)].expand(self._num, -1, -1, -1), own], dim=2)
+
+
+def _takes_groups(queries: torch.Tensor) -> bool:
+    """Whether there is a kernel for fewer keys' heads than queries'. On GPUs flash alone is one; the next best choice keeps all
+    scores for the backward pass.
+    """
+    if queries.device.type != "cuda":
+        return True
+    return queries.dtype != torch.float32 and torch.cuda.get_device_capability(queries.device) >= (8, 0)
 
 
 def groups_of_like_length(lengths: Sequence[int], device: torch.device) -> list[list[int]]:

@@ -72,10 +72,13 @@ def _drop_nothing(config: PreTrainedConfig) -> None:
 
 
 def compute_dtype(flag: str, device: torch.device) -> torch.dtype:
-    """The dtype behind `--dtype`; `auto` is bfloat16 on GPUs and float32 on CPUs."""
-    if flag == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return getattr(torch, flag)
+    """The dtype behind `--dtype`; `auto` is bfloat16 on GPUs that compute in it, float16 on older ones, float32 on CPUs."""
+    if flag != "auto":
+        return getattr(torch, flag)
+    if device.type != "cuda":
+        return torch.float32
+    # Below 8.0 (T4, V100) bfloat16 is emulated, and no kernel of attention takes it.
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
 def eos_token_ids(model_config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:

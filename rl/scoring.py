@@ -115,8 +115,8 @@ def train_rows(
     """The attempts that carry a gradient. `kl_coefs` are those of a penalty in the loss, by turn.
 
     Left out, which saves their forward and backward pass: attempts of weight 0 and, where there is no such penalty and no other
-    term (`keep_all`), those whose advantage is exactly 0, such as groups of equal scores and lone first attempts. Where nothing
-    has a gradient the first row stays, so that the step measures its importance ratio all the same.
+    term (`keep_all`), those whose advantage is 0 up to rounding, such as groups of equal scores and lone first attempts. Where
+    nothing has a gradient the first row stays, so that the step measures its importance ratio all the same.
     """
     rows, has_gradient = [], []
     for turn, attempts in enumerate(rollout.turns):

@@ -20,13 +20,16 @@ from rl.flags import resolved
 from rl.metrics import RunWriter, summary_metrics
 from rl.model_card import model_card
 from rl.rollout import Collector
+from rl.shared_folder import check_shared
 from rl.train_config import TrainFlags
 
 logger = logging.getLogger(__name__)
 
 
 def open_writer(config: TrainFlags, processes: Any, checkpoint: Path | None) -> RunWriter:
-    """The run's files, as far as `checkpoint` has come. Raises: ConfigError, see `RunWriter`."""
+    """The run's files, as far as `checkpoint` has come. Raises: ConfigError, see `RunWriter` and `check_shared`."""
+    if not config.save_only_model:  # else rank 0 alone writes
+        check_shared(Path(config.output_dir), processes)
     return RunWriter(
         Path(config.output_dir),
         resolved(config),

@@ -65,7 +65,10 @@ def script_of(row: dict, code: str) -> str:
 def fresh_interpreter(rows: list) -> int:
     def run(item: tuple) -> bool:
         command = [sys.executable, "-I", "-S", "-c", script_of(item[0], item[1])]
-        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode == 0
+        try:
+            return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     with ThreadPoolExecutor(2) as threads:
         return sum(threads.map(run, rows))

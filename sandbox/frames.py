@@ -31,10 +31,9 @@ def read_exactly(fd: int, num_bytes: int) -> bytes | None:
 
 
 class FrameBuffer:
-    """Cuts a stream of bytes into frames without blocking. Raises ValueError on a frame longer than `max_frame_bytes`."""
+    """Cuts a stream of bytes into frames without blocking. Raises ValueError on a frame longer than `MAX_FRAME_BYTES`."""
 
-    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES):
-        self.max_frame_bytes = max_frame_bytes
+    def __init__(self) -> None:
         self.data = bytearray()
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -42,8 +41,8 @@ class FrameBuffer:
         frames, start = [], 0
         while len(self.data) - start >= HEADER.size:
             length = HEADER.unpack_from(self.data, start)[0]
-            if length > self.max_frame_bytes:
-                raise ValueError(f"a frame of {length} bytes, the limit is {self.max_frame_bytes}")
+            if length > MAX_FRAME_BYTES:
+                raise ValueError(f"a frame of {length} bytes, the limit is {MAX_FRAME_BYTES}")
             end = start + HEADER.size + length
             if len(self.data) < end:
                 break

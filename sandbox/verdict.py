@@ -64,13 +64,13 @@ class Verdict:
         }
 
 
-def verdict_of(tests: tuple[TestResult, ...], when_empty: str = "failed") -> Verdict:
+def verdict_of(tests: tuple[TestResult, ...]) -> Verdict:
     """The program's verdict: `passed` if every test passed, otherwise the status of the first that did not.
 
     A program without tests is never `passed`.
     """
     if not tests:
-        return Verdict(when_empty, tests)
+        return Verdict("failed", tests)
     status = next((test.status for test in tests if test.status != "passed"), "passed")
     return Verdict(status, tests)
 

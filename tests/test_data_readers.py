@@ -422,7 +422,11 @@ def without(row, name):
             {**KODCODE, "solution": "def f(x): return x", "test": "def f(x): return x\ndef test_f():\n    assert f(1) == 1"},
             "its tests define f themselves",
         ),
-        ("kodcode", {**KODCODE, "test": "class TestA(Base):\n    def test_a(self):\n        assert f(1)"}, "has a base class"),
+        (
+            "kodcode",
+            {**KODCODE, "test": "class TestA(Base):\n    def test_a(self):\n        assert f(1)"},
+            "needs a test runner",
+        ),
         (
             "apps",
             {**APPS, "input_output": '{"inputs": [{"a": 1}], "outputs": ["2"]}'},

@@ -7,7 +7,8 @@ import pytest
 
 from data.problem import read_problems
 from rl.config import ConfigError, EvaluateConfig
-from rl.evaluation.parts import check_folder, claim_folder, distinct_names, parts_of
+from rl.evaluation.parts import check_folder, claim_folder, parts_of
+from rl.evaluation.records import distinct_names
 
 
 @pytest.mark.parametrize(

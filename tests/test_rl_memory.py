@@ -13,7 +13,7 @@ from rl.completion_batch import CompletionBatch
 from rl.dry_run import cocos_report
 from rl.encoding import PromptEncoder
 from rl.logprobs import completion_logprobs
-from rl.memory import Load, Shape, memory_bytes, model_shape
+from rl.memory import Load, Shape, memory_bytes, model_shape, peak_bytes
 from rl.pretrained import load_model
 from rl.token_statistics import LARGEST_CHUNK
 
@@ -35,6 +35,11 @@ def test_four_ranks_in_bfloat16(stage, expected):
     parts = memory_bytes(SHAPE, LOAD, stage, 4, torch.bfloat16, reference=True, checkpointing=False)
     assert {name: parts[name] for name in expected} == expected
     assert parts["cache"] == 2 * 2 * 13 * 3 * 2 * 2
+    assert parts["step"] == (40 if stage == 0 else 15)
+    assert peak_bytes(parts) == sum(parts.values()) - parts["step"]
+    assert (
+        peak_bytes(parts | {"step": 1e9}) == sum(parts.values()) - parts["step"] + 1e9 - parts["cache"] - parts["activations"]
+    )
     layer = 11 * 2 * (10 * 4 + 2 * 2 + 4 * 5)
     assert parts["activations"] == 3 * layer + 4 * 7 * 4 + 8 * 77
 

@@ -80,8 +80,8 @@ def _either(expected: Any) -> tuple[Any, ...]:
 
 
 def _live_code_bench(row: Row, call: str) -> tuple[list[str], int]:
-    shown = _cases(row, "public_test_cases", _json(row, "public_test_cases"))
-    hidden = _cases(row, "private_test_cases", _private(row)) if row.has("private_test_cases") else []
+    shown = _cases("public_test_cases", _json(row, "public_test_cases"))
+    hidden = _cases("private_test_cases", _private(row)) if row.has("private_test_cases") else []
     metadata = _json(row, "metadata") if row.has("metadata") else {}
     name = metadata.get("func_name") if isinstance(metadata, dict) else None
     tests = []
@@ -99,7 +99,7 @@ def _live_code_bench(row: Row, call: str) -> tuple[list[str], int]:
     return tests, len(shown)
 
 
-def _cases(row: Row, name: str, cases: Any) -> list[dict]:
+def _cases(name: str, cases: Any) -> list[dict]:
     keys = ("input", "output", "testtype")
     if not isinstance(cases, list) or not all(
         isinstance(c, dict) and all(isinstance(c.get(k), str) for k in keys) for c in cases

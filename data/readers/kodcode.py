@@ -8,18 +8,7 @@ from data.readers.solution_module import without_solution_module
 from data.readers.testing import is_idle, is_import, lone_asserts, parse, source_of, uses
 from sandbox.suite import defined_names
 
-BUILT_IN_FIXTURES = {
-    "capsys",
-    "capfd",
-    "tmp_path",
-    "tmpdir",
-    "monkeypatch",
-    "request",
-    "caplog",
-    "recwarn",
-    "mocker",
-    "benchmark",
-}
+BUILT_IN_FIXTURES = set("capsys capfd tmp_path tmpdir monkeypatch request caplog recwarn".split())  # pytest's own
 
 
 def read_kodcode(row: Row) -> Problem:
@@ -126,16 +115,14 @@ def _fixture_call(name: str, fixtures: dict[str, ast.FunctionDef]) -> ast.expr:
 
 
 def _methods(node: ast.ClassDef, helpers: list[ast.stmt]) -> list[str]:
-    """Every test method on an object of its own, after setup_method or setUp."""
+    """Every test method on an object of its own, after setup_method."""
     methods = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
-    if node.bases and ast.unparse(node.bases[0]) != "unittest.TestCase":
-        raise Unusable(f"its test class {node.name} has a base class")
     for method in methods.values():
         if method.decorator_list or (method.name.startswith("test") and len(method.args.args) != 1):
             raise Unusable(f"its test method {node.name}.{method.name} has decorators or fixtures")
     if {"teardown_method", "setup_class", "tearDown", "setUpClass"} & set(methods) or node.bases:
         raise Unusable(f"its test class {node.name} needs a test runner")
-    before = "".join(f"made.{name}()\n" for name in ("setup_method",) if name in methods)
+    before = "made.setup_method()\n" if "setup_method" in methods else ""
     if before and len(methods["setup_method"].args.args) != 1:
         before = "made.setup_method(None)\n"
     source = source_of([*helpers, node])

@@ -94,7 +94,7 @@ def _other_imports(module: ast.Module) -> set[str]:
 def _tree(code: str) -> ast.Module:
     try:
         return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ast.Module([], [])  # whether it has to be valid is the sandbox's matter
 
 

@@ -15,7 +15,7 @@ def parse(code: str, what: str) -> ast.Module:
     """Raises: Unusable where it is not valid Python."""
     try:
         return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Unusable(f"{what} is not valid Python ({error})") from None
 
 
@@ -30,7 +30,7 @@ def refuse_missing_modules(code: str, modules: Collection[str]) -> None:
     """
     try:
         module = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # whether it has to be valid is the reader's matter
     tried = {child for node in ast.walk(module) if isinstance(node, ast.Try) for child in ast.walk(node)}
     for node in ast.walk(module):
@@ -106,8 +106,7 @@ def check_tests(test_code: str, entry_point: str) -> tuple[list[str], str]:
     split = lone_asserts(checks[0].body, names)
     others = [node for node in rest if not is_import(node)]
     needed = set().union(*map(uses, checks[0].body))
-    is_alone = all(is_plain_constant(node) and not {t.id for t in node.targets} & needed for node in others)
-    if split and is_alone:
-        return split, source_of(imports)
     body = [node for node in others if not (is_plain_constant(node) and not {t.id for t in node.targets} & needed)]
+    if split and not body:
+        return split, source_of(imports)
     return [f"{source_of([*imports, *body, checks[0]])}\ncheck({entry_point})"], ""

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 : "${HEAD:?set HEAD to the name or address of one of the nodes}" "${NODES:?set NODES to how many there are}"
-export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600} # after SIGTERM a step ends first; 30 s is its default
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600} # after SIGTERM a step ends first; torch of 2026 and later reads it, older ones wait 30 s
 exec .venv/bin/python -m torch.distributed.run \
     --nnodes "$NODES" --nproc_per_node "${GPUS_PER_NODE:-8}" \
     --rdzv_backend c10d --rdzv_endpoint "$HEAD:29400" --rdzv_id "${RUN_ID:-cocos}" \

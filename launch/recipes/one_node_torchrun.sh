@@ -4,7 +4,7 @@
 # --gradient_checkpointing True), 52 GB for 3B (26), 91 GB for 7B (56): cards of 40 or 80 GB.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600} # after SIGTERM a step ends first; 30 s is its default
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600} # after SIGTERM a step ends first; torch of 2026 and later reads it, older ones wait 30 s
 exec .venv/bin/python -m torch.distributed.run --standalone --nproc_per_node 8 train_cocos.py \
     --model_name_or_path "${MODEL:-Qwen/Qwen2.5-1.5B}" \
     --train_data google-research-datasets/mbpp:full:train \

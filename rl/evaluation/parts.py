@@ -4,16 +4,16 @@ With one model and one data set the part is the whole and lies in `--output_dir`
 """
 
 import json
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from data.files import write_whole
 from data.problem import Problem
 from rl.config import ConfigError, EvaluateConfig
+from rl.evaluation.records import distinct_names
 from rl.flags import resolved
 
 # Flags that change no sample; all others, those of tomorrow too, are held against an evaluation that is to go on.
@@ -53,17 +53,6 @@ def parts_of(config: EvaluateConfig, problem_sets: Sequence[Sequence[Problem]]) 
         for model, model_name in zip(config.model_name_or_path, model_names)
         for data_name, problems in zip(data_names, problem_sets)
     ]
-
-
-def distinct_names(sources: Sequence[str]) -> list[str]:
-    """A short name for each path or hub name, safe as a folder's: as many of its last components as tell it from the others."""
-    for depth in range(1, 1 + max(len(PurePath(source).parts) for source in sources)):
-        names = [
-            _safe(PurePath(source).with_suffix("") if _is_data_file(source) else PurePath(source), depth) for source in sources
-        ]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{name}-{number}" for number, name in enumerate(names, 1)]
 
 
 def check_folder(config: EvaluateConfig, parts: Sequence[Part]) -> dict[str, Any]:
@@ -120,11 +109,3 @@ def _fingerprints(config: EvaluateConfig, parts: Sequence[Part]) -> dict[str, An
         files = sorted(path for path in Path(part.model).glob("*") if path.is_file())
         prints[part.model] = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     return prints
-
-
-def _is_data_file(source: str) -> bool:
-    return PurePath(source).suffix in {".json", ".jsonl"}
-
-
-def _safe(path: PurePath, depth: int) -> str:
-    return re.sub(r"[^\w.-]+", "-", "-".join(path.parts[-depth:])).strip("-.") or "part"

@@ -8,15 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from data.files import write_whole
+from rl.config import ConfigError
 from rl.evaluation.parts import Part
-from rl.evaluation.running import PARTIAL, finished_batches, read_records
+from rl.evaluation.records import read_records
+from rl.evaluation.running import PARTIAL, finished_batches
 from rl.evaluation.summary import compare_models, summarize
 from rl.evaluation.table import details, paired_table, table
 
 
-def close_part(part: Part) -> None:
-    """Join the batches of a part into its `samples.jsonl`, in the order of problems, and remove them."""
+def close_part(part: Part, num_batches: int) -> None:
+    """Join the batches of a part into its `samples.jsonl`, in the order of problems, and remove them.
+
+    Raises: ConfigError where some are missing, which other ranks have written elsewhere.
+    """
     done = finished_batches(part.folder)
+    if missing := num_batches - len(done):
+        raise ConfigError(
+            f"--output_dir: {part.folder / PARTIAL} lacks {missing} of {num_batches} batches: all nodes must see one folder; "
+            "give one on a disk that they share"
+        )
     records = itertools.chain.from_iterable(done[number] for number in sorted(done))
     write_whole(part.samples, "".join(json.dumps(record) + "\n" for record in records))
     shutil.rmtree(part.folder / PARTIAL)

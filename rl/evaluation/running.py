@@ -31,7 +31,6 @@ def evaluate(
     processes: Any,
     *,
     num_turns: int,
-    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """The record of one greedy trajectory for each problem, in order, on every rank of `processes`, which share the work.
 
@@ -42,7 +41,7 @@ def evaluate(
     with tqdm(total=num_turns * len(rows), desc="evaluate", leave=False, disable=None if processes.rank == 0 else True) as bar:
         with sampling as model:
             rollout = collector.collect(
-                model, [problems[row] for row in rows], [1] * num_turns, 0.0, [(seed, row) for row in rows], bar.update
+                model, [problems[row] for row in rows], [1] * num_turns, 0.0, [(0, row) for row in rows], bar.update
             )
     gathered = processes.gather(dict(zip(rows, rollout.records())))
     return [record for _, record in sorted(pair for part in gathered for pair in part.items())]
@@ -95,11 +94,6 @@ def records_of(rollout: Rollout) -> list[dict[str, Any]]:
         places = {"sample": place % num_samples, "test_list": list(last.problem.test_list)}
         records.append({"problem_id": record["problem_id"], **places, **record, "turns": turns})
     return records
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a `samples.jsonl`."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _stable(test: dict[str, Any]) -> dict[str, Any]:

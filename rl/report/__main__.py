@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from rl.evaluation.parts import distinct_names
+from rl.evaluation.records import distinct_names
 from rl.report.page import write_report
 
 

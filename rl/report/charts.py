@@ -69,7 +69,7 @@ def _bands(flows: Counter[tuple[bool, bool]], x1: float, x2: float, scale: float
 
 def _nodes(x: float, right: int, wrong: int, scale: float, anchor: str | None) -> list[str]:
     parts = []
-    for count, top, kind, word in ((right, TOP, "right", "right"), (wrong, TOP + 10 + scale * right, "wrong", "wrong")):
+    for count, top, kind in ((right, TOP, "right"), (wrong, TOP + 10 + scale * right, "wrong")):
         if count:
             parts.append(
                 f'<rect class="{kind}" x="{x - 5:.1f}" y="{top:.1f}" width="10" height="{max(scale * count, 1):.1f}"/>'
@@ -78,7 +78,7 @@ def _nodes(x: float, right: int, wrong: int, scale: float, anchor: str | None) -
                 continue
             at = x - 10 if anchor == "end" else x + 10
             middle = top + scale * count / 2
-            parts += [_text(at, middle, str(count), anchor, "strong"), _text(at, middle + 14, word, anchor)]
+            parts += [_text(at, middle, str(count), anchor, "strong"), _text(at, middle + 14, kind, anchor)]
     return parts
 
 

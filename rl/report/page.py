@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data.files import write_whole
-from rl.evaluation.running import read_records
+from rl.evaluation.records import read_records
 from rl.evaluation.summary import summarize
 from rl.report.charts import accuracy_chart, flow_chart
 

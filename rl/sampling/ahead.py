@@ -13,7 +13,7 @@ import torch
 
 from rl.sampling.cuda_graphs import Recorder
 from rl.sampling.decoding import SharedPrompts
-from rl.sampling.draw import cdf_dtype, draw_tokens
+from rl.sampling.draw import CDF_DTYPE, draw_tokens
 
 # Most tokens between two looks.
 AHEAD = 8
@@ -30,7 +30,7 @@ class Ahead:
         states.lay_out(torch.arange(rows))
         self._inputs = torch.zeros(4, rows, dtype=torch.long, device=device)  # as `SharedPrompts.step` takes them
         self._num = torch.zeros(1, dtype=torch.long, device=device)  # of the next token ahead
-        self._uniforms = torch.zeros(rows, AHEAD, dtype=cdf_dtype(device), device=device)
+        self._uniforms = torch.zeros(rows, AHEAD, dtype=CDF_DTYPE, device=device)
         self._tokens = torch.zeros(rows, AHEAD, dtype=torch.long, device=device)
         self._logprobs = torch.zeros(rows, AHEAD, device=device)
 

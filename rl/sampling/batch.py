@@ -21,7 +21,7 @@ from rl.sampling.ahead import AHEAD, Ahead
 from rl.sampling.cuda_graphs import forget_recordings
 from rl.sampling.decoding import RepeatedPrompts, SharedPrompts
 from rl.sampling.drafts import Drafter, PromptText
-from rl.sampling.draw import cdf_dtype, draw_tokens
+from rl.sampling.draw import CDF_DTYPE, draw_tokens
 from rl.sampling.prefill import prefill_blocks, prefill_cache
 from rl.sampling.prompt_memory import PromptMemory
 
@@ -253,7 +253,7 @@ class _Decoding:
         """Give the rows what the current logits (N, V) let their uniforms draw."""
         uniforms = torch.from_numpy(np.concatenate([row.next_uniforms() for row in rows]))
         device = self._logits.device
-        tokens, logprobs = draw_tokens(self._logits, uniforms.to(device, cdf_dtype(device)), self._temperature)
+        tokens, logprobs = draw_tokens(self._logits, uniforms.to(device, CDF_DTYPE), self._temperature)
         drawn = iter(zip(tokens.tolist(), logprobs.tolist()))
         for row in rows:
             row.take([next(drawn) for _ in range(1 + len(row.draft))], stop)

@@ -7,6 +7,8 @@ import torch
 
 # Tokens of the vocabulary that a draw sums at once.
 CHUNK = 256
+# Of uniforms and sums: float32 would cut the tail of a vocabulary of 150,000 tokens.
+CDF_DTYPE = torch.float64
 
 
 def draw_tokens(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,11 +40,6 @@ def inverse_cdf(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     inside = chunks[torch.arange(len(chunks), device=probs.device), chunk.squeeze(-1)].cumsum(-1, dtype=uniforms.dtype)
     token = chunk * CHUNK + _first_above(inside, target - start)
     return token.clamp(max=probs.shape[-1] - 1).squeeze(-1)
-
-
-def cdf_dtype(device: torch.device) -> torch.dtype:
-    """Of uniforms: Apple's devices have no float64; elsewhere it keeps the tail of a 150,000-token vocabulary exact."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _first_above(cdf: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -7,18 +7,17 @@ graphs where there is a GPU.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedModel
 
 from rl.completion import Sample, Seed, StopCondition
+from rl.config import SamplerName
 from rl.pass_limit import PassLimit
 from rl.sampling.batch import sample_batch
 from rl.sampling.paged import sample_paged
 from rl.sampling.prompt_memory import PromptMemory
-
-SamplerName = Literal["auto", "batch", "graphs", "paged"]
 
 
 class Sampler(Protocol):
