@@ -116,6 +116,9 @@ def test_what_fails_repeats_or_overlaps_can_be_left_out(rows, tmp_path):
     [
         (["--drop_failing"], "--drop_failing needs --verify"),
         (["--drop_overlapping"], "--drop_overlapping needs --decontaminate_against"),
+        (["--ngram", "0"], "--ngram is 0: it must be greater than 0"),
+        (["--sandbox_workers", "0"], "--sandbox_workers is 0: it must be greater than 0"),
+        (["--test_timeout_s", "nan"], "--test_timeout_s is nan: it must be greater than 0"),
         (["--split", "test"], "--split is of hub data sets"),
         (["--text_field", "q"], "no field 'q', which the field map gives for 'text'"),
     ],
@@ -125,6 +128,17 @@ def test_bad_flags(rows, tmp_path, flags, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_row_that_is_nested_too_deeply_is_refused_and_the_others_are_kept(tmp_path):
+    right = {"text": "t", "code": "def f(x): return x", "test_list": ["assert f(1) == 1"]}
+    deep = [{**right, "code": "def f(x): return " + "-" * 100_000 + "1"}, {**right, "test_list": ["assert f(" + "(" * 9000]}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [right, *deep]))
+    done = prepare("--source", "mbpp", "--input", tmp_path / "rows.jsonl", "--output", tmp_path / "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    written, refused = (len((tmp_path / f"out.jsonl{end}").read_text().splitlines()) for end in ("", ".refused.jsonl"))
+    assert (written, refused) == (2, 1)  # a reference need not be valid
+    assert shape("x = " + "+".join("1" * 5000)) == ""
 
 
 def test_parquet_and_a_field_map(tmp_path):

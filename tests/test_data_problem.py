@@ -57,6 +57,14 @@ def test_missing_file():
         read_problems("nowhere/x.jsonl")
 
 
+def test_a_folder_and_a_mark_at_the_start_of_a_file(tmp_path):
+    with pytest.raises(DataError, match="is a folder; give a file in it, or start elsewhere"):
+        read_problems(str(tmp_path))
+    row = {"text": "t", "code": "c", "test_list": ["assert f()"]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row), encoding="utf-8-sig")
+    assert len(read_problems(str(tmp_path / "a.jsonl"))) == 1
+
+
 def test_binary_file(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not UTF-8"):

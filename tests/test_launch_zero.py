@@ -49,6 +49,7 @@ def test_default_is_stage_two():
         ({"optimizer": {"type": "Adam"}}, "remove 'optimizer'; it is set by --learning_rate"),
         ({"scheduler": {}}, "remove 'scheduler'"),
         ({"gradient_clipping": 3.0}, "gradient_clipping is 3.0, the flags give 1.0"),
+        ({"zero_optimization": {"stage": 2, "reduce_bucket_size": "auto"}}, 'zero_optimization.reduce_bucket_size is "auto"'),
         ({"train_micro_batch_size_per_gpu": 8}, "train_micro_batch_size_per_gpu is 8, the flags give 4"),
     ],
 )

@@ -3,6 +3,7 @@
 from concurrent.futures import Future
 
 import pytest
+import torch
 from conftest import run_script
 
 from rl.attempt import AttemptConfig, main, shown
@@ -68,6 +69,9 @@ def test_an_empty_task_is_refused(tiny_model_dir, capsys):
 ASKED = ["--text", "Add.", "--test", "assert f"]
 
 
-def test_a_device_that_there_is_not_is_one_sentence():
+def test_a_device_that_there_is_not_is_one_sentence(monkeypatch):
     with pytest.raises(ConfigError, match="--device is 'gpu': give auto, cpu, cuda or cuda:N"):
         parse_flags(AttemptConfig, ["--model_name_or_path", "some/model", *ASKED, "--device", "gpu"], "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="--device is cuda:1: there is no NVIDIA GPU here; use auto or cpu"):
+        parse_flags(AttemptConfig, ["--model_name_or_path", "some/model", *ASKED, "--device", "cuda:1"], "")

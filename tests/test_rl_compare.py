@@ -23,6 +23,12 @@ def test_table_of_two_runs(tmp_path, capsys):
     assert "+25.0% [+20.0, +30.0]" in second
 
 
+def test_two_evaluations_of_one_name_are_refused(tmp_path, capsys):
+    (tmp_path / "summary.json").write_text(json.dumps({"accuracy@1": rate(0.5)}))
+    assert main([f"a={tmp_path}", f"a={tmp_path}"]) == 2
+    assert "error: two evaluations are called a; give each its own: NAME=FOLDER" in capsys.readouterr().err
+
+
 def test_a_missing_evaluation_is_named(tmp_path, capsys):
     assert main([f"x={tmp_path}"]) == 2
     assert "summary.json: no such file" in capsys.readouterr().err

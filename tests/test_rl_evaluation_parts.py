@@ -19,6 +19,7 @@ from rl.evaluation.records import distinct_names
         (["mbpp/test.jsonl", "org/mbpp:full:test"], ["test", "mbpp-full-test"]),
         (["x/../y", "x/a b/y"], ["y", "a-b-y"]),
         (["a?", "a!"], ["a-1", "a-2"]),
+        (["x/mbpp.parquet"], ["mbpp"]),
     ],
 )
 def test_names_tell_sources_apart(sources, names):

@@ -123,6 +123,15 @@ def test_missing_flags_are_named():
         parse(required=["--train_data", "x.jsonl"])
 
 
+def test_a_preset_knows_older_names_and_has_to_be_text(tmp_path):
+    preset = tmp_path / "p.yaml"
+    preset.write_text("weight: 0.25\nfirst_attempts: 2\n")
+    assert parse("--config", preset).gamma == 0.25
+    preset.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"p\.yaml: not UTF-8 text"):
+        parse("--config", preset)
+
+
 def test_preset_sets_defaults_and_flags_override(tmp_path):
     preset = tmp_path / "p.yaml"
     preset.write_text("max_steps: 5\nlearning_rate: 1e-4\ngamma: 0.25\nfirst_attempts: 2\nallow_unsafe_sandbox: true\n")

@@ -1,6 +1,7 @@
 """What a dry run says of memory, by hand numbers, and what it prints."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -117,10 +118,13 @@ def test_a_dry_run_leaves_out_what_is_not_on_the_gpu_and_examples_that_no_correc
     row = dict(zip(("stage", "weights", "gradients", "optimizer"), text.split("* ")[-1].split()))
     assert (row["stage"], row["weights"], row["optimizer"]) == ("3", "0.00", "0.00")
     assert "In the CPU's memory besides, for every process: 0.00 GB of optimizer and 0.00 GB of weights." in text
+    assert "warm-up" in text
     plain = partial(cocos_report, model_config=config, prompt_lengths=[500], num_ranks=1, zero_config={}, dtype=torch.float32)
     with_examples, without = (plain(config=flags, row_tokens=[510, tokens]) for tokens in (500_000, 40_000))
     activations = [float(text.split("* ")[-1].split()[7]) for text in (with_examples, without)]
     assert activations[0] > 10 * activations[1] > 0
+    constant = replace(flags, lr_scheduler_type="constant")
+    assert "warm-up" not in plain(config=constant, row_tokens=[510, 40])
 
 
 def test_the_longest_rows_of_each_turn(tokenizer, problems):

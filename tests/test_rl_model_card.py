@@ -54,7 +54,9 @@ def test_card_of_one_turn_has_no_corrections():
 
 
 def test_card_of_a_boost_run_without_evaluation_states_no_result():
-    card = model_card(BoostConfig(model_name_or_path="m", output_dir="o", train_data="t"), RESOLVED, 5, {}, None, None)
+    config = BoostConfig(model_name_or_path="m", output_dir="o", train_data="t", fewshot_data="f")
+    card = model_card(config, RESOLVED, 5, {}, None, None)
+    assert "examples before turn 1" not in card  # those are its evaluation's
     assert "## Results\n\nNone recorded." in card
     assert "not evaluated during training" in card
     assert "corrections, over" not in card
