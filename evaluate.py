@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,6 +28,7 @@ from rl.report.page import write_report
 from rl.rollout import Collector, build_collector
 from rl.shared_folder import check_shared
 from rl.trajectory import Rollout
+from sandbox.pool import SandboxPool
 
 logger = logging.getLogger("evaluate")
 
@@ -62,19 +62,17 @@ def build_collectors(
 ) -> dict[str, Collector]:
     """A collector for each model with something left to do, on one sandbox: all prompts are checked before a model loads."""
     collectors: dict[str, Collector] = {}
+    pool: SandboxPool | None = None
     for name in dict.fromkeys(part.model for part in parts if not part.is_finished):
         problems = list(dict.fromkeys(problem for part in parts if part.model == name for problem in part.problems))
         model_config = load_model_config(name, config.attn_implementation)
         tokenizer = load_tokenizer(name)
         collector = build_collector(
-            config, tokenizer, model_config, problems, config.num_turns, config.batch_size, processes.device
+            config, tokenizer, model_config, problems, config.num_turns, config.batch_size, processes.device, pool
         )
-        if collectors:
-            collector.pool.close()
-            collector = replace(collector, pool=next(iter(collectors.values())).pool)
-        else:
-            pools.enter_context(collector.pool)
-            logger.info("sandbox: %s", collector.pool.layer_report())
+        if pool is None:
+            pool = pools.enter_context(collector.pool)
+            logger.info("sandbox: %s", pool.layer_report())
         collectors[name] = collector
     return collectors
 

@@ -163,10 +163,11 @@ def build_collector(
     num_turns: int,
     max_rows: int,
     device: torch.device,
+    pool: SandboxPool | None = None,
 ) -> Collector:
     """A collector for `problems`, with every one of their prompts and tests checked. Raises: ConfigError, DataError.
 
-    The sandbox starts last, so that bad input leaves no processes behind.
+    A sandbox of its own, where no `pool` is given, starts last, so that bad input leaves no processes behind.
     """
     if config.sampler == "graphs" and device.type != "cuda":
         raise ConfigError("--sampler is graphs: CUDA graphs need an NVIDIA GPU, and there is none; use --sampler batch")
@@ -198,7 +199,7 @@ def build_collector(
         sum(suite.num_tests for suite in suites.values()),
         sum(suite.num_inline for suite in suites.values()),
     )
-    pool = start_sandbox(config)
+    pool = pool or start_sandbox(config)
     sampler = choose_sampler(config.sampler, model_config, device)
     if config.prompt_lookup_num_tokens and sampler is not sample_batch:
         logger.warning(

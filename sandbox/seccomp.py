@@ -11,6 +11,8 @@ import errno
 import os
 import struct
 
+from sandbox.kernel import check, libc
+
 PERMIT, KILL, FAIL = 0x7FFF0000, 0x80000000, 0x00050000
 LOAD, JUMP_EQUAL, JUMP_GREATER, JUMP_BITS, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
@@ -231,12 +233,9 @@ class Filter:
         self.code = ctypes.create_string_buffer(code, len(code))
         self.pid_at = code.index(struct.pack("<I", PID_MARK))
         self.header = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(self.code)), 16)
-        self.prctl = ctypes.CDLL(None, use_errno=True).prctl
-        self.prctl.argtypes = [ctypes.c_int] + 4 * [ctypes.c_ulong]
         self.address = ctypes.addressof(self.header)
 
     def install(self, pid: int) -> None:
         """Install for this process and its later threads, for good. Raises OSError."""
         struct.pack_into("<I", self.code, self.pid_at, pid)
-        if self.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self.address, 0, 0):
-            raise OSError(ctypes.get_errno(), "seccomp")
+        check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self.address, 0, 0), "seccomp")

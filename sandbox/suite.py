@@ -23,7 +23,7 @@ from sandbox.scope import DEFINITIONS, Scope, bound_names, names_in, parameters_
 from sandbox.steps import Steps, functions_lacking_arguments, what_runs
 
 SPARE_BYTES = 4096
-MAX_ITEMS = 1 << 17
+MAX_ANSWER_ITEMS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _item_limit(steps: Steps) -> int:
     """How many items a right answer can have: four times the expected ones, and 64 where values are compared as they are."""
     expected = sum(map(size_of, steps.constants))
     if not steps.is_direct:
-        return MAX_ITEMS + 4 * expected
+        return MAX_ANSWER_ITEMS + 4 * expected
     return 4 * expected + 64 * max(1, steps.num_values)
 
 

@@ -1,6 +1,7 @@
 """The import directions that keep the folders apart, read from the source."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -106,3 +107,9 @@ def test_the_list_of_mutants_is_of_this_source(mutant):
     """`tests/mutants.py` takes an hour and is run by hand; that it still can be is checked here."""
     module, source, _ = mutant
     assert (ROOT / "rl" / f"{module}.py").read_text().count(source) == 1
+
+
+def test_the_readme_names_every_module_of_rl_and_data():
+    named = set(re.findall(r"`(\w+)/?`", (ROOT / "README.md").read_text()))
+    modules = {path.stem for package in ("rl", "data") for path in (ROOT / package).glob("*.py")} - {"__init__"}
+    assert modules <= named, modules - named

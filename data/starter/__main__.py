@@ -9,7 +9,6 @@ is; files appear under their final names only when whole.
 import argparse
 import hashlib
 import json
-import os
 import random
 import statistics
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.files import write_whole
 from data.starter.corrupt import corrupt, count_passed
 from data.starter.families import FAMILIES
 from data.starter.generate import generate
@@ -47,14 +47,14 @@ def main(argv: Sequence[str]) -> int:
     pairs = boost_pairs(train_rows, random.Random(f"starter pairs {arguments.seed}"))
     output_dir.mkdir(parents=True, exist_ok=True)
     (output_dir / MANIFEST).unlink(missing_ok=True)
-    _write(output_dir / "train.jsonl", _lines(train_rows))
-    _write(output_dir / "eval.jsonl", _lines(eval_rows))
-    _write(output_dir / "boost.json", json.dumps(pairs, indent=0, ensure_ascii=False) + "\n")
+    write_whole(output_dir / "train.jsonl", _lines(train_rows))
+    write_whole(output_dir / "eval.jsonl", _lines(eval_rows))
+    write_whole(output_dir / "boost.json", json.dumps(pairs, indent=0, ensure_ascii=False) + "\n")
     # Imported here: torch and transformers take seconds, and bad input should be refused before.
     from data.starter.model import build
 
     build(output_dir / "model", [pair["prompt"] + pair["completion"] for pair in pairs], arguments.seed)
-    _write(output_dir / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    write_whole(output_dir / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     _report(output_dir, train_rows, eval_rows, pairs)
     return 0
 
@@ -95,12 +95,6 @@ def _is_made(output_dir: Path, manifest: dict[str, Any]) -> bool:
 
 def _lines(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
 
 
 def _report(output_dir: Path, train_rows: list[dict], eval_rows: list[dict], pairs: list[dict[str, str]]) -> None:

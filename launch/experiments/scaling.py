@@ -1,6 +1,6 @@
 """Seconds of an update by ZeRO stage and number of processes: the same global batch, one thread a process.
 
-    .venv/bin/python launch/experiments/scaling.py --model_name_or_path M --train_data boost.json --output_dir runs/scaling
+    .venv/bin/python -m launch.experiments.scaling --model_name_or_path M --train_data boost.json --output_dir runs/scaling
 
 Every arm is a short `train_boost.py`, whose step is an update and nothing else; the arms are run in turn, `--rounds` times. The
 first step of a run, which allocates, is left out.
@@ -16,7 +16,8 @@ from statistics import median
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).parents[2]
+from launch.experiments.environment import ROOT
+
 CONFIGS = ["zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"]
 
 

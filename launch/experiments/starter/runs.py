@@ -14,9 +14,9 @@ from threading import Event
 
 from tqdm import tqdm
 
+from launch.experiments.environment import ROOT
 from launch.experiments.starter.studies import BOOST, EVALUATIONS, Arm, Flags
 
-ROOT = Path(__file__).parents[3]
 # Seeds of later stages: other problems than those that the stage before has seen.
 STAGE_SEEDS = 1000
 
