@@ -102,7 +102,7 @@ def compile_suite(test_list: Sequence[str], setup_code: str = "", reference_name
     tests = []
     for number, (source, module, read_later) in enumerate(zip(test_list, modules, _read_later(modules)), start=1):
         own = scope.copy()
-        for name in stored_names(module) & read_later:
+        for name in bound_names(module.body) & read_later:
             own.add_program_name(name)
         tests.append(_compile(number, source, module, own, read_later))
         scope.inherit(own, read_later)
@@ -167,8 +167,17 @@ def _read_later(modules: Sequence[ast.Module]) -> list[frozenset[str]]:
     """For each test the names that later ones read and do not bind: the judge keeps nothing from one to the next."""
     later = [frozenset()]
     for module in reversed(modules[1:]):
-        later.append(later[-1] | names_in(module) - bound_names(module.body))
+        later.append(later[-1] | _free_names(module))
     return later[::-1]
+
+
+def _free_names(module: ast.Module) -> set[str]:
+    """Names that a test reads and binds neither itself nor in the function that reads them."""
+    read: set[str] = set()
+    for node in module.body:
+        is_local = isinstance(node, DEFINITIONS)
+        read |= names_in(node) - (stored_names(node) | parameters_in(node) if is_local else set())
+    return read - bound_names(module.body)
 
 
 def _compile(number: int, source: str, module: ast.Module, scope: Scope, read_later: frozenset[str]) -> Test:

@@ -455,6 +455,11 @@ def test_an_expected_value_that_the_program_can_see_makes_a_test_inline(test):
     assert compile_suite([test], "LIMIT = 9.0").num_inline == 1
 
 
+def test_names_inside_functions_of_tests_are_their_own():
+    test = "def check(c):\n    expected = [{0}]\n    r = c({0})\n    assert r == expected\ncheck(f)"
+    assert compile_suite([test.format(n) for n in range(3)]).num_inline == 0
+
+
 def test_an_expected_value_of_an_earlier_test_makes_a_test_inline():
     assert compile_suite(["expected = 9.0\nassert f(1) == 1", "assert abs(f(3) - expected) < 1e-6"]).num_inline == 1
 
