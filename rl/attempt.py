@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from data.problem import DataError, Problem, hide_tests
-from rl.config import ConfigError, ModelFlags, RolloutFlags, at_least, flag
+from rl.config import ComputeFlags, ConfigError, RolloutFlags, at_least, flag, model_at
 from rl.flags import exit_on_bad_input, parse_flags, start_logging
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.rollout import build_collector
@@ -24,10 +24,10 @@ _COLOURS = {"red": "31", "green": "32", "bold": "1", "dim": "2"}
 
 
 @dataclass(kw_only=True)
-class AttemptConfig(RolloutFlags, ModelFlags):
+class AttemptConfig(RolloutFlags, ComputeFlags):
     """One task for one model."""
 
-    output_dir: str = field(default="", init=False)  # nothing is written
+    model_name_or_path: str = field(metadata={"help": "Hugging Face folder or hub name of the model."})
     text: str = field(metadata={"help": "The task, as a sentence or two."})
     test: list[str] = field(metadata={"help": "Assert statements that a right program passes; the model sees them."})
     num_turns: int = flag(2, "Turns of self-correction.")
@@ -36,6 +36,7 @@ class AttemptConfig(RolloutFlags, ModelFlags):
 
     def check(self) -> None:
         super().check()
+        model_at("model_name_or_path", self.model_name_or_path)
         at_least(1, num_turns=self.num_turns)
         at_least(0, temperature=self.temperature)
         try:

@@ -30,11 +30,9 @@ def is_default(config: Any, name: str) -> bool:
 
 
 @dataclass(kw_only=True)
-class ModelFlags:
-    """What every script needs: a model, a place for the results, and the random seed."""
+class ComputeFlags:
+    """How a model computes."""
 
-    model_name_or_path: str = field(metadata={"help": "Hugging Face folder or hub name of the model to start from."})
-    output_dir: str = field(metadata={"help": "Folder for everything the run writes."})
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = flag(
         "auto",
         "Compute precision; fp32 master weights either way, with a loss scale under float16. auto: bfloat16 on GPUs "
@@ -45,13 +43,24 @@ class ModelFlags:
     local_rank: int = flag(-1, "Appended by the deepspeed launcher; LOCAL_RANK in the environment wins.")
 
     def check(self) -> None:
+        at_least(0, seed=self.seed)
+        _installed_attention(self.attn_implementation)
+
+
+@dataclass(kw_only=True)
+class ModelFlags(ComputeFlags):
+    """The model, and a place for the results."""
+
+    model_name_or_path: str = field(metadata={"help": "Hugging Face folder or hub name of the model to start from."})
+    output_dir: str = field(metadata={"help": "Folder for everything the run writes."})
+
+    def check(self) -> None:
+        super().check()
         names = self.model_name_or_path
         for name in [names] if isinstance(names, str) else names:
             model_at("model_name_or_path", name)
         if Path(self.output_dir).is_file():
             raise ConfigError(f"--output_dir {self.output_dir} is a file; give a folder")
-        at_least(0, seed=self.seed)
-        _installed_attention(self.attn_implementation)
 
 
 @dataclass(kw_only=True)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from rl.config import ConfigError, RolloutFlags, at_least, flag, is_default, model_at
+from rl.config import ComputeFlags, ConfigError, RolloutFlags, at_least, flag, is_default, model_at
 
 # What decides which attempts there are; all other flags may change between a command and the one that goes on from it.
 _OF_SAMPLES = (
@@ -21,7 +21,7 @@ _OF_BOTH = ("corrupt", "test_timeout_s", "program_timeout_s", "sandbox_memory_mb
 
 
 @dataclass(kw_only=True)
-class _PairFlags:
+class _PairFlags(ComputeFlags):
     """Where attempts come from and which pairs are made of them."""
 
     problems: str = field(metadata={"help": "Problems in MBPP format: a file, or a hub data set (name or name:split)."})
@@ -37,17 +37,14 @@ class _PairFlags:
     max_problems: int = flag(0, "Use the first so many problems only; 0: all.")
     problems_per_batch: int = flag(32, "Problems between two writes of .attempts.jsonl, from which a killed command goes on.")
     batch_size: int = flag(64, "Rows decoded together on each process.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = flag("auto", "Weights and arithmetic of the sampled model.")
-    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = flag("sdpa", "Attention of the sampled model.")
-    seed: int = flag(42, "Seed of sampling, mutations and choice.")
-    local_rank: int = flag(-1, "Appended by the deepspeed launcher; LOCAL_RANK in the environment wins.")
 
     def check(self) -> None:
+        super().check()
         at_least(
             1, num_corruptions=self.num_corruptions, problems_per_batch=self.problems_per_batch, batch_size=self.batch_size
         )
         at_least(0, num_samples=self.num_samples, temperature=self.temperature, second_turn_ratio=self.second_turn_ratio)
-        at_least(0, max_tokens=self.max_tokens, max_problems=self.max_problems, seed=self.seed)
+        at_least(0, max_tokens=self.max_tokens, max_problems=self.max_problems)
         if not 0 <= self.right_share <= 1:
             raise ConfigError(f"--right_share is {self.right_share}: a share of the second turns lies between 0 and 1")
         if self.second_turn_ratio == 0 and self.right_share != DEFAULT_RIGHT_SHARE:
