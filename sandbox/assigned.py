@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from sandbox.scope import DEFINITIONS, Scope, names_in, stored_names
 from sandbox.splitting import Splitter, Unsplittable
 
+# What a function that is given such a value cannot change.
+IMMUTABLE = (ast.Constant, ast.Tuple, ast.UnaryOp, ast.JoinedStr)
+
 
 def keep_constants(body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt] = ()) -> list[object]:
     """Let the judge keep `expected = [1, 2]`: a name bound once to a closed value, read by an assert and never handed to the
@@ -53,7 +56,7 @@ def mark_given(body: Sequence[ast.stmt], names: set[str], scope: Scope) -> None:
     """
     given = set(names)
     pairs = [pair for node in body for pair in _assignments(node)]
-    fixed = {name for targets, value in pairs if isinstance(value, ast.Constant) for name in targets}
+    fixed = {name for targets, value in pairs if isinstance(value, IMMUTABLE) for name in targets}
     while True:
         scope.given_names |= given
         answered = {name for targets, value in pairs if scope.is_answered(value) for name in given & targets}

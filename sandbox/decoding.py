@@ -19,8 +19,8 @@ MAX_DECIMAL_EXPONENT = 5000
 MAX_FRACTION_BITS = 1 << 14  # reducing a fraction is quadratic
 MAX_ITEMS = 1 << 20
 # Comparing an int with a Decimal takes time by the square of its length. All long ones of a test together may take the time of
-# one of 131,072 bits, unless longer ones are expected; in squares of 1,024 bits.
-MAX_INT_SQUARES = 1 << 14
+# one of 262,144 bits, a quarter of a second, unless longer ones are expected; in squares of 1,024 bits.
+MAX_INT_SQUARES = 1 << 16
 GUARD_FROM = 128
 MAX_COLLISIONS = 64
 

@@ -86,8 +86,9 @@ class Scope:
 
     def is_answered(self, node: ast.AST) -> bool:
         """Whether something that the program has made is in it, and not only what the test gives it."""
-        of_the_test = self.given_names | self.foreign_names | self.helper_names | self.modules_in(node)
-        return self._is_any_of_the_program(names_in(node) - of_the_test - _bound_inside(node))
+        of_the_test = self.given_names | self.foreign_names | self.helper_names | self.modules_in(node) | _bound_inside(node)
+        names = {name for name in names_in(node) - of_the_test if name in self.program_names or not hasattr(builtins, name)}
+        return self._is_any_of_the_program(names)
 
     def modules_in(self, node: ast.AST) -> set[str]:
         """Names of modules whose members it uses, and that the test has not imported."""

@@ -446,6 +446,8 @@ def test_a_name_of_the_reference_is_the_program_s_whatever_the_setup_says():
         "r, expected = f(3), 9.0\nassert abs(r - expected) < 1e-6",
         "from types import SimpleNamespace\ne = SimpleNamespace(v=9.0)\nassert abs(f(3) - e.v) < 1e-6",
         "x = 3.0\nr = f(x)\nassert abs(r - x) < 1e-6",
+        "expected = pow(3, 2)\nassert abs(f(3) - expected) < 1e-6",
+        "x = (3.0,)\nr = f(x)\nassert abs(r - x[0]) < 1e-6",
         "assert abs(f(3) - LIMIT) < 1e-6",
         "assert len({f(3), LIMIT}) == 1",
         "assert (f(3), LIMIT) in [(9.0, 9.0)]",
