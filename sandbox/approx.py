@@ -8,7 +8,9 @@ TOLERANCE = 1e-6
 
 
 class Approx:
-    """Equal within max(relative × expected, absolute), element by element."""
+    """Equal within max(relative × expected, absolute), element by element. Arrays of numpy's are lists."""
+
+    __array_ufunc__ = None  # else an array on the left would compare each of its elements with the whole
 
     def __init__(self, expected: object, rel: float | None = None, abs: float | None = None, nan_ok: bool = False):
         self.expected, self.rel, self.abs, self.nan_ok = expected, rel, abs, nan_ok
@@ -19,6 +21,7 @@ class Approx:
     __hash__ = None
 
     def matches(self, expected: object, got: object) -> bool:
+        expected, got = _as_list(expected), _as_list(got)
         if isinstance(expected, dict):
             return (
                 isinstance(got, dict)
@@ -38,6 +41,10 @@ class Approx:
             expected == got
             or abs(expected - got) <= max(relative * abs(expected), 1e-12 if self.abs is None else self.abs) < math.inf
         )
+
+
+def _as_list(value: object) -> object:
+    return value.tolist() if type(value).__module__ == "numpy" else value
 
 
 def _as_float(value: object) -> object:

@@ -39,10 +39,13 @@ class Encoder:
 
     def encode(self, value: object, mode: str = "") -> object:
         """One value as JSON-ready data. Mode `iter` also expands an iterator, `len` gives the length of a collection alone,
-        `str` and `repr` give the text alone of what holds more than plain data, `bool` adds the truth of an opaque object.
+        `str` and `repr` give the text alone of what holds more than plain data, `bool` adds the truth of an opaque object,
+        `array` takes an array of numpy's for a list.
         """
         self.left = self.max_bytes
         try:
+            if mode == "array" and type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+                value = value.tolist()
             if mode == "len" and (length := length_of(value)) is not None:
                 return {"n": length}
             if mode == "iter" and not isinstance(value, ORDERED):

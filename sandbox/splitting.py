@@ -214,8 +214,9 @@ class Splitter:
         ):
             raise Unsplittable("identity")
         self.check_plain(*(right for op, right in zip(node.ops, operands[1:]) if isinstance(op, (ast.In, ast.NotIn))))
+        mode = "array" if any(map(self.is_approx, operands)) else ""
         thunks = [
-            self.split(operand, "iter" if index and isinstance(node.ops[index - 1], (ast.In, ast.NotIn)) else "")
+            self.split(operand, "iter" if index and isinstance(node.ops[index - 1], (ast.In, ast.NotIn)) else mode)
             for index, operand in enumerate(operands)
         ]
         functions = [COMPARE[type(op)] for op in node.ops]
@@ -225,6 +226,10 @@ class Splitter:
             return all(function(left, right) for function, left, right in zip(functions, got, got[1:]))
 
         return thunk
+
+    def is_approx(self, node: ast.expr) -> bool:
+        callee = self.scope.callee(node.func) if isinstance(node, ast.Call) else None
+        return callee is not None and callee[0] == "approx"
 
     def split_subscript(self, node: ast.Subscript, mode: str) -> Thunk:
         if self.scope.needs_program(node.value) and root_name(node.value) not in self.scope.answers:

@@ -31,7 +31,14 @@ def same(x): return x
     "a_global_that_the_test_sets": ("def limit(): return N", ["N = 5\nassert limit() == 5"]),
     "arrays_beside_plain_values": (
         "import numpy as np\ndef double(x): return 2 * np.array(x)",
-        ["assert all(double([1, 2]) == [2, 4])", "assert sum(double([1, 2]) == 2) == 1", "assert all(double([1]) > 0)"],
+        [
+            "import pytest\nassert double([1, 2.5]) == pytest.approx([2, 5])",
+            "import pytest\nassert double([[1], [2]]) == pytest.approx([[2], [4]])",
+            "import pytest\nimport numpy as np\nassert double([1, 2]) == pytest.approx(np.array([2, 4]))",
+            "assert all(double([1, 2]) == [2, 4])",
+            "assert sum(double([1, 2]) == 2) == 1",
+            "assert all(double([1]) > 0)",
+        ],
     ),
     "a_helper_of_the_test_that_is_called_as_one_of_the_program": (
         "def is_prime(n, k): return n > 1 and all(n % i for i in range(k, n))\n"
