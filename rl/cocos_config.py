@@ -5,17 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rl.advantages import GROUP_BASELINES, Baseline, FirstTurnReturn
-from rl.config import ConfigError, RolloutFlags, at_least, flag, model_at, positive
+from rl.config import ConfigError, RolloutFlags, at_least, flag, is_default, model_at, positive
 from rl.losses import KlLevel, Normalization, RatioLevel
 from rl.rewards import ReturnForm, RewardForm
 from rl.scoring import Truncated
 from rl.train_config import TrainFlags
 from rl.train_rows import ClipRange, LossTerms
-
-DEFAULT_CORRECTIONS = 4
-DEFAULT_GAMMA = 0.5
-DEFAULT_CLIP = 0.2
-DEFAULT_RESAMPLING_ROUNDS = 2
 
 
 @dataclass(kw_only=True)
@@ -23,14 +18,14 @@ class CocosConfig(RolloutFlags, TrainFlags):
     """Stage 2: reinforcement learning over the turns."""
 
     first_attempts: int = flag(1, "First attempts M of each problem; with 1, as published, first attempts get no gradient.")
-    rloo_k: int = flag(DEFAULT_CORRECTIONS, "Corrections K of each first attempt.")
+    rloo_k: int = flag(4, "Corrections K of each first attempt.")
     num_turns: int = flag(2, "Turns of a trajectory; turns beyond the second have one attempt each.")
     reward: RewardForm = flag("pass_count", "Test reward: tests passed (published), their share, or 1 if all pass.")
     return_form: ReturnForm = flag(
         "accumulated", "accumulated: gamma r1 + r2 - r1, as published; sum: r1 + r2 for a first attempt, r2 for a correction."
     )
     gamma: float = field(
-        default=DEFAULT_GAMMA,
+        default=0.5,
         metadata={
             "aliases": ["--weight"],
             "help": "Discount of the accumulated reward; two turns with --first_attempts 1 and a group's baseline have no use "
@@ -57,7 +52,7 @@ class CocosConfig(RolloutFlags, TrainFlags):
         False, "Drop problems that have no gradient but the KL's, and sample fresh ones in their place (biased as to the KL)."
     )
     max_resampling_rounds: int = flag(
-        DEFAULT_RESAMPLING_ROUNDS,
+        2,
         "With --drop_equal_groups: most rounds of fresh problems in a step; what is missing then stays so.",
     )
     truncated: Truncated = flag(
@@ -79,8 +74,8 @@ class CocosConfig(RolloutFlags, TrainFlags):
     kl_target: float = flag(0.0, "Steer --kl_coef towards this mean KL a sequence, in nats; 0: leave it as it is.")
     num_ppo_epochs: int = flag(1, "Passes over each rollout; more than one, or mini-batches, train under a clipped ratio.")
     num_mini_batches: int = flag(1, "Optimizer steps of a pass over the rollout.")
-    clip_low: float = flag(DEFAULT_CLIP, "The ratio to the policy before the rollout's first step is clipped below 1 - this.")
-    clip_high: float = flag(DEFAULT_CLIP, "And above 1 + this.")
+    clip_low: float = flag(0.2, "The ratio to the policy before the rollout's first step is clipped below 1 - this.")
+    clip_high: float = flag(0.2, "And above 1 + this.")
     ratio_level: RatioLevel = flag("sequence", "Ratios of whole completions, or token by token.")
     entropy_coef: float = flag(
         0.0,
@@ -105,7 +100,7 @@ class CocosConfig(RolloutFlags, TrainFlags):
 
     def _check_tree(self) -> None:
         at_least(1, first_attempts=self.first_attempts, rloo_k=self.rloo_k, num_turns=self.num_turns)
-        if self.num_turns == 1 and self.rloo_k != DEFAULT_CORRECTIONS:
+        if self.num_turns == 1 and not is_default(self, "rloo_k"):
             raise ConfigError(
                 f"--rloo_k is {self.rloo_k} and --num_turns 1: there are no corrections; give the samples of a problem as "
                 "--first_attempts, or raise --num_turns"
@@ -135,10 +130,10 @@ class CocosConfig(RolloutFlags, TrainFlags):
         at_least(0, improvement_bonus=self.improvement_bonus, truncation_penalty=self.truncation_penalty)
         if not 0 <= self.gamma <= 1:
             raise ConfigError(f"--gamma is {self.gamma}: a discount lies between 0 and 1")
-        if self.return_form == "sum" and self.gamma != DEFAULT_GAMMA:
+        if self.return_form == "sum" and not is_default(self, "gamma"):
             raise ConfigError(f"--gamma is {self.gamma}: it acts with --return_form accumulated only; drop one of the two")
         shape = f"with --first_attempts {self.first_attempts} and --num_turns {self.num_turns}"
-        if self._scores_own_rewards and self.gamma != DEFAULT_GAMMA:
+        if self._scores_own_rewards and not is_default(self, "gamma"):
             raise ConfigError(
                 f"--gamma is {self.gamma} {shape}: what it weighs is the same for a whole group and cancels; raise "
                 "--first_attempts with --first_turn_return full, or drop it"
@@ -215,9 +210,8 @@ class CocosConfig(RolloutFlags, TrainFlags):
             raise ConfigError(f"--clip_low is {self.clip_low}: a ratio is never below 0; give at most 1")
         if self.updates_per_step > 1:
             return
-        defaults = {"clip_low": DEFAULT_CLIP, "clip_high": DEFAULT_CLIP, "ratio_level": "sequence"}
-        for name, default in defaults.items():
-            if getattr(self, name) != default:
+        for name in ("clip_low", "clip_high", "ratio_level"):
+            if not is_default(self, name):
                 raise ConfigError(
                     f"--{name} is {getattr(self, name)}: with one optimizer step a rollout there is no ratio to clip; raise "
                     f"--num_ppo_epochs or --num_mini_batches, or drop --{name}"
@@ -225,7 +219,7 @@ class CocosConfig(RolloutFlags, TrainFlags):
 
     def _check_resampling(self) -> None:
         at_least(0, max_resampling_rounds=self.max_resampling_rounds)
-        if not self.drop_equal_groups and self.max_resampling_rounds != DEFAULT_RESAMPLING_ROUNDS:
+        if not self.drop_equal_groups and not is_default(self, "max_resampling_rounds"):
             raise ConfigError(
                 f"--max_resampling_rounds is {self.max_resampling_rounds}: nothing is resampled where nothing is dropped; add "
                 "--drop_equal_groups, or drop it"

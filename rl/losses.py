@@ -24,10 +24,10 @@ def row_weights(
     """What each attempt of a turn weighs in a loss that sums over tokens; 0 where it is not trained.
 
     `num_attempts` and `num_tokens` count the turn's trained attempts over all ranks, `max_tokens` is the most one may have.
-    `attempt`: 1 / num_attempts, the gradient of the expected score. `token`: 1 / num_tokens, the same direction for
-    this turn, but for the chance in that number, and a turn of longer attempts weighs less (DAPO: Yu et al., arXiv 2503.14476,
-    eq. 8). `own_length`: 1 / (num_attempts * own length), biased: the
-    longer an attempt, the less its tokens count, for good and for bad (GRPO: Shao et al., arXiv 2402.03300, eq. 3).
+    `attempt`: 1 / num_attempts, the gradient of the expected score. `token`: 1 / num_tokens, the same direction for this
+    turn, but for the chance in that number, and a turn of longer attempts weighs less (DAPO: Yu et al., arXiv 2503.14476,
+    eq. 8). `own_length`: 1 / (num_attempts * own length), biased: the longer an attempt, the less its tokens count, for good
+    and for bad (GRPO: Shao et al., arXiv 2402.03300, eq. 3).
     `constant`: 1 / (num_attempts * max_tokens), `attempt` at another scale, which AdamW cancels and a clipped norm does not
     (Dr. GRPO: Liu et al., arXiv 2503.20783).
     Shapes: (N,), (N,) bool -> (N,).

@@ -14,6 +14,7 @@ from data.fences import fenced
 from data.problem import Problem
 from data.prompts import MARKERS, Template
 from rl.chat import ChatFormat
+from rl.cocos_config import CocosConfig
 from rl.train_config import TrainFlags
 
 _METHODS = {
@@ -66,7 +67,7 @@ def _method(config: TrainFlags, step: int) -> str:
 
 def _is_rl(config: TrainFlags) -> bool:
     """Boost pairs bring their own prompts, so that flags of prompts are those of its evaluation."""
-    return hasattr(config, "rloo_k")
+    return isinstance(config, CocosConfig)
 
 
 def _data(config: TrainFlags) -> str:

@@ -15,7 +15,6 @@ _OF_SAMPLING_ALONE = (
     *("temperature", "max_new_tokens", "fewshot_data", "prompt_format", "prompt_template", "system_prompt"),
     *("batch_size", "dtype", "attn_implementation", "sampler", "prompt_lookup_num_tokens"),
 )
-DEFAULT_RIGHT_SHARE = 0.5
 _OF_CORRUPTIONS = ("num_corruptions",)
 _OF_BOTH = ("corrupt", "test_timeout_s", "program_timeout_s", "sandbox_memory_mb", "sandbox_modules", "seed")
 
@@ -32,7 +31,7 @@ class _PairFlags(ComputeFlags):
     corrupt: bool = flag(False, "Make wrong attempts from references, by mutations that fail the tests.")
     num_corruptions: int = flag(4, "Most wrong attempts that --corrupt makes of one reference.")
     second_turn_ratio: float = flag(1.0, "Second turns for each first turn; 0: first turns only.")
-    right_share: float = flag(DEFAULT_RIGHT_SHARE, "Share of second turns whose attempt is right and is to be kept as it is.")
+    right_share: float = flag(0.5, "Share of second turns whose attempt is right and is to be kept as it is.")
     max_tokens: int = flag(0, "Most tokens of a pair, prompt and completion; 0: the model's context, no limit without a model.")
     max_problems: int = flag(0, "Use the first so many problems only; 0: all.")
     problems_per_batch: int = flag(32, "Problems between two writes of .attempts.jsonl, from which a killed command goes on.")
@@ -47,7 +46,7 @@ class _PairFlags(ComputeFlags):
         at_least(0, max_tokens=self.max_tokens, max_problems=self.max_problems)
         if not 0 <= self.right_share <= 1:
             raise ConfigError(f"--right_share is {self.right_share}: a share of the second turns lies between 0 and 1")
-        if self.second_turn_ratio == 0 and self.right_share != DEFAULT_RIGHT_SHARE:
+        if self.second_turn_ratio == 0 and not is_default(self, "right_share"):
             raise ConfigError(
                 f"--right_share is {self.right_share} and --second_turn_ratio 0: there are no second turns; drop one of the two"
             )

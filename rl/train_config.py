@@ -7,12 +7,6 @@ from typing import Literal
 from rl.config import ConfigError, ModelFlags, RolloutFlags, at_least, flag, is_default, positive
 from rl.pass_limit import PassLimit
 
-DEFAULT_TRAIN_ROWS = 4
-DEFAULT_EVAL_TURNS = 2
-DEFAULT_TRAIN_EPOCHS = 1.0
-DEFAULT_WARMUP_RATIO = 0.05
-
-
 # Those of transformers that need nothing but the numbers of steps.
 SCHEDULES = (
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
@@ -26,13 +20,13 @@ class TrainFlags(ModelFlags):
     train_data: str = field(metadata={"help": "Training data: a JSON or JSONL file, or a hub data set (name or name:split)."})
     eval_data: str | None = flag(None, "Problems in MBPP format to evaluate on during training.")
     eval_steps: int = flag(0, "Evaluate on --eval_data every so many steps; 0: only after the last.")
-    eval_num_turns: int = flag(DEFAULT_EVAL_TURNS, "Turns of the evaluation on --eval_data.")
+    eval_num_turns: int = flag(2, "Turns of the evaluation on --eval_data.")
     deepspeed: str | None = flag(None, "DeepSpeed JSON with the ZeRO stage (default: launch/zero2.json).")
     ds3_gather_for_generation: bool = flag(
         True, "Under ZeRO stage 3 sample from a whole copy of the weights; false saves its memory and is many times slower."
     )
     global_batch_size: int = flag(128, "Completions that one step learns from, over all ranks (RL: last-turn attempts).")
-    per_device_train_batch_size: int = flag(DEFAULT_TRAIN_ROWS, "Rows of one forward and backward pass.")
+    per_device_train_batch_size: int = flag(4, "Rows of one forward and backward pass.")
     micro_batch_tokens: int = flag(
         0, "Tokens of one forward and backward pass, prompts and padding included, instead of so many rows; 0: rows."
     )
@@ -42,13 +36,11 @@ class TrainFlags(ModelFlags):
     local_rollout_forward_batch_size: int = flag(64, "Rows sampled together, and rows of a forward pass without gradients.")
     learning_rate: float = flag(1e-6, "Peak learning rate of AdamW.")
     lr_scheduler_type: str = flag("constant_with_warmup", "Schedule, by its name in transformers.")
-    warmup_ratio: float = flag(
-        DEFAULT_WARMUP_RATIO, "Share of the steps over which the learning rate rises; the first of them has 0."
-    )
+    warmup_ratio: float = flag(0.05, "Share of the steps over which the learning rate rises; the first of them has 0.")
     weight_decay: float = flag(0.0, "Weight decay of matrices; vectors have none.")
     max_grad_norm: float = flag(1.0, "Gradients are clipped to this global norm.")
     num_train_epochs: float = flag(
-        DEFAULT_TRAIN_EPOCHS,
+        1.0,
         "Passes over the training data, those that --drop_equal_groups adds not counted; or give --max_steps.",
     )
     max_skipped_steps: int = flag(
@@ -102,25 +94,9 @@ class TrainFlags(ModelFlags):
             max_skipped_steps=self.max_skipped_steps,
             early_stopping_patience=self.early_stopping_patience,
         )
-        if not 0 <= self.warmup_ratio <= 1:
-            raise ConfigError(f"--warmup_ratio is {self.warmup_ratio}: a share of the steps lies between 0 and 1")
-        if self.lr_scheduler_type == "constant" and self.warmup_ratio not in (0, DEFAULT_WARMUP_RATIO):
-            raise ConfigError(
-                f"--warmup_ratio is {self.warmup_ratio} and --lr_scheduler_type constant, which does not warm up; give "
-                "constant_with_warmup, or drop one of the two"
-            )
-        if self.max_steps > 0 and self.num_train_epochs != DEFAULT_TRAIN_EPOCHS:
-            raise ConfigError(
-                f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: steps are counted by one of "
-                "them; drop one, or give --max_steps -1 where a preset has it"
-            )
         if self.report_to == "none" and self.wandb_run_name:
             raise ConfigError(
                 f"--wandb_run_name is {self.wandb_run_name!r} and --report_to none: there is no run to name; drop it"
-            )
-        if self.max_steps < 1 and self.num_train_epochs <= 0:
-            raise ConfigError(
-                f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: one of them must be positive"
             )
         if self.deepspeed and not Path(self.deepspeed).is_file():
             raise ConfigError(f"--deepspeed {self.deepspeed}: no such file; templates are launch/zero0.json to zero3.json")
@@ -132,7 +108,7 @@ class TrainFlags(ModelFlags):
             )
         if self.eval_steps and not self.eval_data:
             raise ConfigError(f"--eval_steps is {self.eval_steps} but there is no --eval_data; give both or neither")
-        if self.eval_num_turns != DEFAULT_EVAL_TURNS and not self.eval_data:
+        if not self.eval_data and not is_default(self, "eval_num_turns"):
             raise ConfigError(
                 f"--eval_num_turns is {self.eval_num_turns} but there is no --eval_data; give it, or drop --eval_num_turns"
             )
@@ -141,13 +117,33 @@ class TrainFlags(ModelFlags):
                 f"--save_only_model is true and --resume_from_checkpoint {self.resume_from_checkpoint}: such a run writes "
                 "nothing to go on from, and would begin anew in the place of the one before; drop one of the two"
             )
-        if self.micro_batch_tokens and self.per_device_train_batch_size != DEFAULT_TRAIN_ROWS:
+        if self.micro_batch_tokens and not is_default(self, "per_device_train_batch_size"):
             raise ConfigError(
                 f"--micro_batch_tokens is {self.micro_batch_tokens} and --per_device_train_batch_size "
                 f"{self.per_device_train_batch_size}: a pass is measured in tokens or in rows; drop one of the two"
             )
+        self._check_steps()
         self._check_selection()
-        _known_schedule(self.lr_scheduler_type)
+
+    def _check_steps(self) -> None:
+        if self.lr_scheduler_type not in SCHEDULES:
+            raise ConfigError(f"--lr_scheduler_type is {self.lr_scheduler_type!r}: choose one of {', '.join(SCHEDULES)}")
+        if not 0 <= self.warmup_ratio <= 1:
+            raise ConfigError(f"--warmup_ratio is {self.warmup_ratio}: a share of the steps lies between 0 and 1")
+        if self.lr_scheduler_type == "constant" and self.warmup_ratio and not is_default(self, "warmup_ratio"):
+            raise ConfigError(
+                f"--warmup_ratio is {self.warmup_ratio} and --lr_scheduler_type constant, which does not warm up; give "
+                "constant_with_warmup, or drop one of the two"
+            )
+        if self.max_steps > 0 and not is_default(self, "num_train_epochs"):
+            raise ConfigError(
+                f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: steps are counted by one of "
+                "them; drop one, or give --max_steps -1 where a preset has it"
+            )
+        if self.max_steps < 1 and self.num_train_epochs <= 0:
+            raise ConfigError(
+                f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: one of them must be positive"
+            )
 
     def _check_selection(self) -> None:
         metric, turns = self.metric_for_best_model, range(1, self.eval_num_turns + 1)
@@ -209,8 +205,3 @@ class BoostConfig(RolloutFlags, TrainFlags):
             raise ConfigError(
                 f"--global_batch_size is {self.global_batch_size}: it must be a multiple of the {world_size} processes"
             )
-
-
-def _known_schedule(name: str) -> None:
-    if name not in SCHEDULES:
-        raise ConfigError(f"--lr_scheduler_type is {name!r}: choose one of {', '.join(SCHEDULES)}")

@@ -24,7 +24,7 @@ def keep_constants(body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt]
     for name in stores:
         if name in scope.constants:
             scope.add_program_name(name)
-    asserted = names_of_asserts([*body, *inner])
+    asserted = _asserted_names([*body, *inner])
     for node in body:
         target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
         if not isinstance(target, ast.Name) or stores.count(target.id) != 1 or target.id in scope.program_names:
@@ -92,7 +92,7 @@ def _handed(body: Sequence[ast.stmt], scope: Scope) -> set[str]:
     return set().union(*(names_in(part) for call in calls for part in [*call.args, *call.keywords]))
 
 
-def names_of_asserts(nodes: Sequence[ast.AST]) -> set[str]:
+def _asserted_names(nodes: Sequence[ast.AST]) -> set[str]:
     """Names that the conditions of asserts read."""
     return set().union(*(names_in(child.test) for node in nodes for child in ast.walk(node) if isinstance(child, ast.Assert)))
 
