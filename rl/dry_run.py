@@ -107,6 +107,7 @@ def _report(
     for s, parts in rows.items():
         parts |= dict.fromkeys(_offloaded(zero_config, s), 0.0)
     told += ["", f"GB of a process ({num_ranks} in all, {name}), without what libraries take; * is this run's ZeRO stage"]
+    told += ["The optimizer's step comes when activations and cache are gone: the total counts the larger of the two."]
     told += _table(rows, stage)
     if on_cpu:
         sizes = " and ".join(f"{size / GB:.2f} GB of {part}" for part, size in on_cpu.items())
