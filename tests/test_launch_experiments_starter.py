@@ -51,7 +51,7 @@ def test_arms_differ_and_are_held_against_one_of_the_study(study):
 def test_arms_that_share_runs_are_the_same_to_the_last_flag():
     shapes = {arm.name: arm for arm in STUDIES["shapes"].arms}
     shared = [arm for _, arm in ARMS if arm.shares]
-    assert len(shared) == 3
+    assert len(shared) == 4
     for arm in shared:
         assert configs(arm) == configs(shapes[arm.shares])
 

@@ -3,9 +3,9 @@
     python -m launch.experiments.starter --study methods --output_dir runs/methods --jobs 2
 
 Studies: shapes (of the tree of attempts, with their returns and rewards), methods (published, tree, GRPO, SCoRe), ablations
-(one flag of the demo's preset at a time). A finished run is kept, and the same command goes on where it was stopped. Studies
-that share an --output_dir share boost models and arms that are the same. --report_only prints the tables of what is there,
---plot draws the learning curves.
+(one flag of the demo's preset at a time), feedback (what a correction is told of its tests). A finished run is kept, and the
+same command goes on where it was stopped. Studies that share an --output_dir share boost models and arms that are the same.
+--report_only prints the tables of what is there, --plot draws the learning curves.
 """
 
 import argparse

@@ -40,7 +40,10 @@ class Study:
 
 
 # Folder of an evaluation, and what of `evaluate.py` is not as in the demo.
-EVALUATIONS: dict[str, Flags] = {"eval": {}, "eval-hidden_tests-1": {"hidden_tests": 1}}
+EVALUATIONS: dict[str, Flags] = {
+    "eval": {}, "eval-hidden_tests-1": {"hidden_tests": 1},
+    "eval-feedback-verdict": {"feedback": "verdict"}, "eval-feedback-failing_test": {"feedback": "failing_test"},
+}  # fmt: skip
 
 
 def tree(first_attempts: int, rloo_k: int) -> Flags:
@@ -49,6 +52,10 @@ def tree(first_attempts: int, rloo_k: int) -> Flags:
     return {
         "first_attempts": first_attempts, "rloo_k": rloo_k, "global_batch_size": problems * first_attempts * rloo_k,
     }  # fmt: skip
+
+
+# What launch/presets/starter_cocos.yaml says, at 144 attempts a step, as the other arms are.
+PRESET = Arm("preset", ({**tree(1, 8), "reward": "pass_rate"},), shares="1x8-full-pass_rate")
 
 
 def _shapes() -> Study:
@@ -105,10 +112,14 @@ def _ablations() -> Study:
         "learning_rate-0.5x": {"learning_rate": 7.5e-5},
         "learning_rate-2x": {"learning_rate": 3e-4},
     }
-    preset = tree(1, 8)
-    arms = [Arm("preset", ({**preset, "reward": "pass_rate"},), shares="1x8-full-pass_rate")]
-    arms += [Arm(name, ({**preset, **change},), "preset") for name, change in changes.items()]
+    arms = [PRESET, *(Arm(name, ({**tree(1, 8), **change},), "preset") for name, change in changes.items())]
     return Study(tuple(arms), (0, 1, 2), "preset", ("eval", "eval-hidden_tests-1"))
 
 
-STUDIES = {"shapes": _shapes(), "methods": _methods(), "ablations": _ablations()}
+def _feedback() -> Study:
+    """What a correction is told of its attempt's tests. Boost tells nothing, so that RL alone teaches what to make of it."""
+    arms = [PRESET, *(Arm(kind, ({**tree(1, 8), "feedback": kind},), "preset") for kind in ("verdict", "failing_test"))]
+    return Study(tuple(arms), (0, 1, 2), "preset", ("eval", "eval-feedback-verdict", "eval-feedback-failing_test"))
+
+
+STUDIES = {"shapes": _shapes(), "methods": _methods(), "ablations": _ablations(), "feedback": _feedback()}
