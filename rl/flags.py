@@ -42,6 +42,9 @@ def parse_flags(kind: type[Config], argv: list[str], description: str) -> Config
     parser = _Parser(kind, description=description, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE.yaml", help="Preset: flag names with values; flags on the command line win.")
     arrange(parser, kind)
+    for action in parser._actions:
+        if action.nargs == "+" and isinstance(action.default, list):  # no value at all can be meant: no packages
+            action.nargs = "*"
     preset_only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     preset_only.add_argument("--config")
     path = preset_only.parse_known_args(argv)[0].config

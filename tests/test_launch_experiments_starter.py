@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from launch.experiments.starter import curves, runs
+from launch.experiments.starter import coverage, curves, runs
 from launch.experiments.starter.__main__ import main
 from launch.experiments.starter.report import report
 from launch.experiments.starter.studies import ATTEMPTS_A_STEP, BOOST, STUDIES, Arm, Study
@@ -194,6 +194,17 @@ def test_the_interval_covers_seeds_as_well(tmp_path):
         write_evaluation(tmp_path / f"arm-{seed}/eval", [gain] * 50)
     last = report(tmp_path, study_of(base, arm), [base, arm], [0, 1]).splitlines()[-1]
     assert last.endswith("| +50.0 [+0.0, +100.0] | +50.0 [+0.0, +100.0] |")
+
+
+def test_how_often_intervals_hold_the_truth(capsys):
+    assert coverage.main(["--seeds", "2", "8", "--spread", "0", "--studies", "40"]) == 0
+    head, _, two, eight = capsys.readouterr().out.splitlines()
+    assert head == "| seeds | 0 points | only seeds |"
+    of_two, of_eight = ([int(cell.strip(" %")) for cell in line.split("|")[1:-1]] for line in (two, eight))
+    # Of two seeds alone the interval reaches from the one to the other: over 0 in every second study.
+    assert (of_two[0], of_eight[0]) == (2, 8)
+    assert 35 <= of_two[2] <= 65 < 75 <= of_eight[2]
+    assert min(of_two[1], of_eight[1]) >= 90
 
 
 # --- curves ---

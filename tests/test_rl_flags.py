@@ -147,6 +147,15 @@ def test_null_in_a_preset_leaves_the_default(tmp_path):
     assert (config.max_steps, config.eval_data, config.turn_weight, config.ref_model_name_or_path) == (5, None, None, None)
 
 
+def test_no_packages_at_all_can_be_asked_for(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("sandbox_modules: []\n")
+    assert parse().sandbox_modules == ["numpy"]
+    assert parse("--config", path).sandbox_modules == parse("--sandbox_modules").sandbox_modules == []
+    with pytest.raises(SystemExit, match="2"), exit_on_bad_input():
+        parse("--turn_weight")
+
+
 def test_a_preset_can_hold_required_flags(tmp_path):
     preset = tmp_path / "p.yaml"
     preset.write_text("model_name_or_path: a/b\ntrain_data: x.jsonl\noutput_dir: out\n")

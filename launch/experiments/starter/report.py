@@ -58,7 +58,7 @@ def over_seeds(solved: Solved, turn: int, is_alone: bool) -> str:
     return f"{np.mean(rates):.1f} ({min(rates):.1f}–{max(rates):.1f})"
 
 
-def paired(solved: Solved, base: Solved, turn: int) -> str:
+def paired(solved: Solved, base: Solved, turn: int, num_draws: int = NUM_BOOTSTRAP) -> str:
     """Mean difference in accuracy at `turn` over the seeds that both have, with a 95% bootstrap over problems and seeds."""
     seeds = sorted(set(solved) & set(base))
     if not seeds:
@@ -67,7 +67,7 @@ def paired(solved: Solved, base: Solved, turn: int) -> str:
     rng = np.random.default_rng(0)
     draws = [
         gains[rng.integers(len(seeds), size=len(seeds))][:, rng.integers(gains.shape[1], size=gains.shape[1])].mean()
-        for _ in range(NUM_BOOTSTRAP)
+        for _ in range(num_draws)
     ]
     low, high = 100 * np.percentile(draws, [2.5, 97.5])
     return f"{100 * gains.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
