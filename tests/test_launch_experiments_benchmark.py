@@ -1,5 +1,6 @@
 """The experiment on a pretrained model: its stages are real runs, here of a tiny model, and none is made twice."""
 
+import json
 import sys
 
 import pytest
@@ -70,6 +71,9 @@ def test_from_a_model_to_the_table(tiny_model_dir, files, tmp_path):
     first = run_script(*command)
     names = [line.split()[0] for line in first.stdout.splitlines() if "%" in line]
     assert names[:3] == ["model", "boost", "pass_rate"]
+    training = first.stdout.split("Training batches of pass_rate, percent and nats:\n\n")[1].splitlines()
+    assert training[0] == "| steps | Accuracy@t1 | Accuracy@t2 | KL of t1 | KL of t2 | unchanged | i→c | c→i |"
+    assert training[2].startswith("| 1–1 | ")
     made = (tmp_path / "out/pass_rate-3/checkpoint-1").stat().st_mtime_ns
     assert '"kl_coef": 0' in (tmp_path / "out/pass_rate-3/config.json").read_text()
     again = run_script(*command)
@@ -78,6 +82,17 @@ def test_from_a_model_to_the_table(tiny_model_dir, files, tmp_path):
     other = run_script(*command, "--rl_flags=--kl_coef 1", check=False)
     assert other.returncode == 1
     assert "out/pass_rate-3 was made by another command" in other.stderr
+
+
+def test_training_batches_are_averaged_by_steps(tmp_path):
+    values = {metric: 0.5 for metric, _ in benchmark.METRICS.values()}
+    steps = [{**values, "step": step, "accuracy/turn1": float(step > 10), "kl/turn2": step} for step in range(1, 31)]
+    steps.insert(20, {"step": 20, "eval/accuracy@1": 1.0})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    assert benchmark.training_table(tmp_path).splitlines()[2:] == [
+        "| 1–20 | 50.0 | 50.0 | 0.50 | 10.50 | 50.0 | 50.0 | 50.0 |",
+        "| 21–30 | 100.0 | 50.0 | 0.50 | 25.50 | 50.0 | 50.0 | 50.0 |",
+    ]
 
 
 def test_a_stage_that_fails_names_its_log(files, tmp_path):

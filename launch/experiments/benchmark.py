@@ -1,4 +1,4 @@
-"""Does it teach a pretrained model? Evaluate it, boost it, train it, evaluate after each: one table a seed.
+"""Does it teach a pretrained model? Evaluate it, boost it, train it, evaluate after each: a table a seed, one of each training.
 
     python -m launch.experiments.benchmark --model_name_or_path Qwen/Qwen2.5-Coder-1.5B-Instruct \\
         --train_data google-research-datasets/mbpp:full:train --test_data google-research-datasets/mbpp:full:test \\
@@ -11,12 +11,14 @@ finished stage is kept; the same command goes on where it was stopped.
 """
 
 import argparse
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean
 
 from tqdm import tqdm
 
@@ -29,6 +31,17 @@ ARMS = {
     "pass_rate": (*PUBLISHED, "--reward", "pass_rate"),
     "tree": (*PUBLISHED, "--first_attempts", "4", "--rloo_k", "2", "--first_turn_return", "own", "--reward", "pass_rate"),
 }
+# Of the training batches: column, metric, and what makes a percentage of it.
+METRICS = {
+    "Accuracy@t1": ("accuracy/turn1", 100),
+    "Accuracy@t2": ("accuracy/turn2", 100),
+    "KL of t1": ("kl/turn1", 1),
+    "KL of t2": ("kl/turn2", 1),
+    "unchanged": ("transition/unchanged2", 100),
+    "i→c": ("transition/incorrect_to_correct2", 100),
+    "c→i": ("transition/correct_to_incorrect2", 100),
+}
+STEPS_A_ROW = 20
 
 
 def main() -> None:
@@ -40,6 +53,8 @@ def main() -> None:
             _run(folder, command)
     for seed in flags.seeds:
         print(f"\nSeed {seed}:\n\n{_table(flags, seed)}")
+        for arm in flags.arms:
+            print(f"\nTraining batches of {arm}, percent and nats:\n\n{training_table(flags.output_dir / f'{arm}-{seed}')}")
 
 
 def _parse() -> argparse.Namespace:
@@ -137,6 +152,19 @@ def _table(flags: argparse.Namespace, seed: int) -> str:
     runs = [f"{name}={flags.output_dir / folder}" for name, folder in names.items()]
     tables = [runs] if flags.no_boost else [runs, runs[1:]]
     return "\n".join(map(_compared, tables))
+
+
+def training_table(folder: Path) -> str:
+    """Means over `STEPS_A_ROW` steps of what a run's batches were like. Markdown."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    steps = [line for line in lines if METRICS["Accuracy@t1"][0] in line]  # evaluations have lines of their own
+    table = ["| " + " | ".join(["steps", *METRICS]) + " |", "|" + "---|" * (1 + len(METRICS))]
+    for start in range(0, len(steps), STEPS_A_ROW):
+        of = steps[start : start + STEPS_A_ROW]
+        means = [(scale * mean(step[metric] for step in of), scale) for metric, scale in METRICS.values()]
+        cells = [f"{value:.1f}" if scale == 100 else f"{value:.2f}" for value, scale in means]
+        table.append("| " + " | ".join([f"{of[0]['step']}–{of[-1]['step']}", *cells]) + " |")
+    return "\n".join(table)
 
 
 def _compared(runs: list[str]) -> str:
