@@ -8,11 +8,13 @@ from sandbox.splitting import Splitter, Unsplittable
 
 # What a function that is given such a value cannot change.
 IMMUTABLE = (ast.Constant, ast.Tuple, ast.UnaryOp, ast.JoinedStr)
+PLAIN_IMMUTABLE = (int, float, complex, str, bytes, type(None))
 
 
 def keep_constants(body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt] = ()) -> list[object]:
     """Let the judge keep `expected = [1, 2]`: a name bound once to a closed value, read by an assert and never handed to the
-    program, also not by `inner`, the statements of the test's functions. Returns the closed values.
+    program, also not by `inner`, the statements of the test's functions; or handed over, if the program can't change the
+    value. Returns the closed values.
     """
     constants: list[object] = []
     stores = [
@@ -31,23 +33,31 @@ def keep_constants(body: list[ast.stmt], scope: Scope, inner: Sequence[ast.stmt]
             continue
         if target.id not in asserted:
             continue  # nobody but the program can read it
-        splitter = Splitter(scope)
-        if _is_handed_over(target.id, [*body, *inner], scope):
-            continue
+        is_handed_over = _is_handed_over(target.id, [*body, *inner], scope)
         if scope.needs_program(node.value):
-            if isinstance(node.value, ast.Call) and scope.callee(node.value.func):
+            if isinstance(node.value, ast.Call) and scope.callee(node.value.func) and not is_handed_over:
                 scope.kept_names.add(target.id)
             continue
+        splitter = Splitter(scope)
         try:
-            scope.constants[target.id] = splitter.split(node.value)
+            thunk = splitter.split(node.value)
         except Unsplittable:
             continue
+        if is_handed_over:
+            if not _is_immutable(splitter.constants[0]):
+                continue
+            scope.shared_names.add(target.id)
+        scope.constants[target.id] = thunk
         constants.extend(splitter.constants)
     for name in stores:
         if name not in scope.constants:
             scope.add_program_name(name)
     mark_given(body, {name for name in stores if name not in scope.constants}, scope)
     return constants
+
+
+def _is_immutable(value: object) -> bool:
+    return all(map(_is_immutable, value)) if type(value) is tuple else isinstance(value, PLAIN_IMMUTABLE)
 
 
 def mark_given(body: Sequence[ast.stmt], names: set[str], scope: Scope) -> None:

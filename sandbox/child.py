@@ -10,7 +10,7 @@ import os
 import sys
 import types
 
-from sandbox.encoding import Encoder, to_json
+from sandbox.encoding import Encoder, mro_of, to_json
 from sandbox.frames import pack, write_all
 from sandbox.pytest_like import Raises
 from sandbox.script import stdout_of
@@ -153,5 +153,5 @@ class Runner:
             if name:
                 scope[name] = Raises(type(error))
                 scope[name].keep(error)
-            return [[type_name(kind) for kind in type(error).__mro__], text_of(error)]
+            return [[type_name(kind) for kind in mro_of(type(error))], text_of(error)]
         return None

@@ -199,6 +199,7 @@ READ = {
     "F": _fraction,
     "g": lambda decoder, body, data, depth: Iterated(decoder.items(body, depth)),
     "T": _class,
+    "e": lambda decoder, body, data, depth: ...,
     "o": _opaque,
 }
 

@@ -6,7 +6,7 @@ other containers carry a one-letter tag.
 
     t tuple   s set   f frozenset   d dict   b bytes   y bytearray   i large int   c complex   r range   D Decimal   F Fraction
     O OrderedDict   C Counter   u text with surrogates   n a length, where `len(...)` of the test asks for no more
-    g an iterator that a wrapper such as `list(...)` of the test consumes   T a builtin class   o opaque
+    g an iterator that a wrapper such as `list(...)` of the test consumes   T a builtin class   e an ellipsis   o opaque
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from fractions import Fraction
 from itertools import islice
 from types import MappingProxyType
 
-MAX_DEPTH = 80
+MAX_DEPTH = 190  # Python's own parser takes 200
 JSON_INT = 1 << 53
 SURROGATE = re.compile("[\ud800-\udfff]")
 mro_of = type.__dict__["__mro__"].__get__  # a metaclass may lie about `cls.__mro__`
@@ -82,6 +82,8 @@ class Encoder:
             return write(self, value, depth)
         if kind in EQUAL_TO:
             return self.node(EQUAL_TO[kind](value), depth)
+        if value is ...:
+            return {"e": 0}
         if kind is type and value in CLASS_NAMES:
             return {"T": CLASS_NAMES[value]}
         if kind.__module__ == "numpy" and hasattr(value, "item") and hasattr(value, "ndim") and value.ndim == 0:
@@ -200,4 +202,4 @@ PLAIN = (*ENCODE, type(None))
 ORDERED = tuple(kind for kind in PLAIN if kind not in (set, frozenset))  # a set's order is its own, and lost when it is sent
 TEXT = {"str": str, "repr": repr}
 # Containers of the library that are equal to plain ones, and sent as these.
-EQUAL_TO = {ChainMap: dict, UserDict: dict, MappingProxyType: dict, UserList: list, VIEWS[0]: set}
+EQUAL_TO = {ChainMap: dict, UserDict: dict, MappingProxyType: dict, UserList: list, VIEWS[0]: set, memoryview: bytes}

@@ -27,7 +27,8 @@ class Job:
 
     def message(self, limits) -> bytes:
         """What the worker is told: the nonce, limits, and for the child alone code and operations; no expected value."""
-        told = {"code": self.code, "suite": self.suite.payload}
+        code = self.code.removeprefix("\ufeff")  # of a file Python would not see it either
+        told = {"code": code, "suite": self.suite.payload}
         return self.nonce.encode() + pack(json.dumps(self.limits_of(limits)).encode()) + json.dumps(told).encode()
 
     def limits_of(self, limits) -> dict:
@@ -43,7 +44,7 @@ class Job:
             "program_wall_s": limits.program_wall_s,
             "busy_factor": limits.busy_factor,
             "cpu_limit_s": int(limits.program_timeout_s) + 1,
-            "max_output_bytes": limits.max_output_bytes,
+            "max_output_bytes": max(limits.max_output_bytes, self.suite.expected_bytes),
         }
 
     def resolve(self, verdict: Verdict) -> None:

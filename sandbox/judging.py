@@ -7,6 +7,7 @@ makes the test not pass.
 
 import cmath
 import math
+import string
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -99,6 +100,8 @@ def _decimal(value: object = 0) -> Decimal:
 
 
 def _fraction(value: object = 0, *denominator: int) -> Fraction:
+    if isinstance(value, str) and len(value) > MAX_DECIMAL_EXPONENT:
+        raise Refused  # read digit by digit
     if isinstance(value, str) and "e" in value.lower():
         _decimal(value)
     if isinstance(value, Decimal) and len(value.as_tuple().digits) > MAX_DECIMAL_EXPONENT:
@@ -172,6 +175,7 @@ MODULES = {
     "fractions": {"Fraction": CALLS["Fraction"]},
     "decimal": {"Decimal": CALLS["Decimal"]},
     "collections": {"Counter": CALLS["Counter"], "OrderedDict": CALLS["OrderedDict"]},
+    "string": {name: value for name, value in vars(string).items() if isinstance(value, str) and name[0] != "_"},
     "pytest": {"approx": Approx},
 }
 SLOW_MATH = {"factorial", "comb", "perm", "prod", "lcm", "gcd", "isqrt"}

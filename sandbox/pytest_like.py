@@ -83,5 +83,6 @@ class _Marks:
 
 def pytest_like() -> types.ModuleType:
     module = types.ModuleType("pytest")
+    module.fixture = _Marks().fixture
     module.raises, module.warns, module.approx, module.fail, module.mark = raises, warns, Approx, fail, _Marks()
     return module

@@ -12,6 +12,8 @@ OPERATIONS = (ast.Compare, ast.BinOp, ast.BoolOp, ast.AugAssign)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # What a test may use without importing it, where the program does; `math` and its like are the judge's.
 MODULE_NAMES = sys.stdlib_module_names | {"np", "numpy", "pd", "pandas", "scipy"}
+# Builtins that are computed with what the test writes down (`sandbox/closed.py`), but not with what the program returns.
+CLOSED_NAMES = {"map", "filter", "pow", "format", "bytearray"}
 # Builtins that give a verdict on their arguments.
 DECIDING = {"all", "any", "isinstance", "issubclass", "hasattr", "callable"}
 # Methods by which what the program returned would say itself what it equals.
@@ -30,6 +32,7 @@ class Scope:
     derived_names: set[str] = field(default_factory=set)  # what the test has computed of the program's answers in the child
     kept_names: set[str] = field(default_factory=set)  # what the judge computes of answers: `r = sorted(f(1))`
     constants: dict[str, Thunk] = field(default_factory=dict)
+    shared_names: set[str] = field(default_factory=set)  # constants that the program may see: it can't change them
     answers: dict[str, Thunk] = field(default_factory=dict)  # of kept names, once their statement has come
     aliases: dict[str, str] = field(
         default_factory=lambda: {"math": "math", "cmath": "cmath", "sys": "sys", "pytest": "pytest"}
@@ -82,7 +85,7 @@ class Scope:
 
     def needs_program(self, node: ast.AST) -> bool:
         """Whether a name of the program's, or of a module that only the child imports, is in it."""
-        return self._is_any_of_the_program(names_in(node))
+        return self._is_any_of_the_program(free_names(node) - (CLOSED_NAMES - self.program_names))
 
     def is_answered(self, node: ast.AST) -> bool:
         """Whether something that the program has made is in it, and not only what the test gives it."""
@@ -163,6 +166,20 @@ class Scope:
 
 def names_in(node: ast.AST) -> set[str]:
     return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+
+
+def free_names(node: ast.AST) -> set[str]:
+    """Names that it does not bind itself, as comprehensions and lambdas do."""
+    if isinstance(node, ast.Name):
+        return {node.id}
+    if isinstance(node, ast.Lambda):
+        return free_names(node.body) - parameters_in(node.args) | free_names(node.args)
+    parts = list(ast.iter_child_nodes(node))
+    if not isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+        return set().union(*map(free_names, parts))
+    first = node.generators[0].iter  # the one part that is computed outside
+    bound = set().union(*(names_in(loop.target) for loop in node.generators))
+    return set().union(*map(free_names, parts)) - bound | free_names(first)
 
 
 def own_level(nodes: Iterable[ast.stmt]) -> Iterator[ast.stmt]:

@@ -9,6 +9,7 @@ the judge does not compute with), and the program's: all others.
 import ast
 from collections.abc import Callable
 
+from sandbox.closed import value_of
 from sandbox.judging import ITERATING, METHOD_NAMES, TEXT, TEXT_PREDICATES, TYPES, Thunk, call_method, is_true, module_member
 from sandbox.operators import BINARY, COMPARE, UNARY
 from sandbox.scope import Scope, names_in, root_name
@@ -61,16 +62,14 @@ class Splitter:
 
     def closed(self, node: ast.expr) -> Thunk:
         """An expression of the test alone: computed once, when the data is loaded."""
-        thunk = getattr(self, "split_" + type(node).__name__.lower(), self.unsplittable)(node, "")
-        if isinstance(node, ast.Name) and node.id in TYPES and node.id not in self.scope.constants:
-            value = TYPES[node.id]
-        else:
-            try:
-                value = thunk([])
-            except Exception as error:
-                raise Unsplittable(f"its expected value cannot be computed: {error}") from error
-            if callable(value) and not isinstance(value, type):
-                raise Unsplittable("a function is not plain data")
+        try:
+            value = value_of(node, self.scope)
+        except RecursionError:
+            raise
+        except Exception as error:
+            raise Unsplittable(f"its expected value cannot be computed: {error}") from error
+        if callable(value) and not isinstance(value, type) and not isinstance(node, ast.Name):
+            raise Unsplittable("a function is not plain data")
         self.constants.append(value)
         return lambda values: value
 
@@ -246,9 +245,10 @@ class Splitter:
             return self.hole(node, mode)
         callee = self.scope.callee(node.func)
         if callee is not None:
-            return self.judged_call(callee, node)
+            return self.judged_call(callee, node, mode)
         func = node.func
-        if isinstance(func, ast.Attribute) and not node.keywords and self.is_value(func.value, func.attr):
+        is_plain = not node.keywords and not any(map(self.is_object, node.args))
+        if is_plain and isinstance(func, ast.Attribute) and self.is_value(func.value, func.attr):
             receiver, args, name = self.split(func.value), [self.split(arg) for arg in node.args], func.attr
             return lambda values: call_method(receiver(values), name, [arg(values) for arg in args])
         return self.hole(node, mode)
@@ -273,14 +273,14 @@ class Splitter:
         is_arithmetic = is_number and isinstance(node.op, (ast.Sub, ast.Div, ast.FloorDiv, ast.Pow))
         return (isinstance(node, ast.Compare) or is_arithmetic) and self.scope.needs_program(node)
 
-    def judged_call(self, callee: tuple[str, Callable], node: ast.Call) -> Thunk:
+    def judged_call(self, callee: tuple[str, Callable], node: ast.Call, mode: str) -> Thunk:
         name, function = callee
         if name in ("isinstance", "type") and any(self.scope.needs_program(arg) for arg in node.args[1:]):
             raise Unsplittable("a class of the program")
         if any(map(self.is_object, node.args)):
             if name in DECIDING:
                 raise Unsplittable("an object of the program")
-            return self.claim(node)  # `str(stack)` of an object that the test made: its own methods are what is tested
+            return self.claim(node, mode)  # `str(stack)` of an object that the test made: its own methods are what is tested
         if name in ITERATING and len(node.args) == 1 and self.means_array(node.args[0]):
             raise Unsplittable("an operation on an array")
         if name == "any" and isinstance(node.args[0], ast.GeneratorExp):

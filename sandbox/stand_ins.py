@@ -25,6 +25,10 @@ def install() -> None:
     for module in (_thread, sys.modules.get("threading")):
         if module is not None:
             module.stack_size = _stack_size
+    if (processes := sys.modules.get("multiprocessing.context")) is not None:
+        # What thread pools ask it for: its own locks are semaphores of the system, which are not allowed.
+        processes.BaseContext.Lock = lambda self: _thread.allocate_lock()
+        processes.BaseContext.RLock = lambda self: _thread.RLock()
 
 
 def _set_limit(kind: int, limits: Sequence[int], real=resource.setrlimit) -> None:

@@ -12,9 +12,9 @@ import re
 from sandbox.assigned import keep_constants
 from sandbox.child import MAX_MESSAGE
 from sandbox.judging import Thunk, outcome
-from sandbox.scope import DEFINITIONS, Scope, names_in, root_name
+from sandbox.scope import DEFINITIONS, Scope, names_in, root_name, stored_names
 from sandbox.splitting import Splitter, Unsplittable
-from sandbox.unrolling import unrolled
+from sandbox.unrolling import Put, is_constant, unrolled
 
 PLAIN_STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.ClassDef, ast.FunctionDef, ast.Pass, ast.Delete)
 ASSUMED = {"math", "cmath", "sys", "pytest"}
@@ -44,16 +44,19 @@ class Steps:
             steps.add_body(unrolled(module.body, read_later), functions, tests)
             if not steps.checks:
                 raise Unsplittable("it checks nothing that can be taken out")
+            sources = [source for _, source, _ in steps.ops]
+            imports = steps.missing_imports(module, {name for name in ASSUMED if any(name in source for source in sources)})
+            steps.ops[:0] = [("x", imports, "")] if imports else []
         except Unsplittable as error:
             steps.reason = str(error)
             calls = "".join(f"\n{name}()" for name in tests)
-            steps.inline_source = steps.missing_imports(module) + ast.unparse(module) + calls
+            steps.inline_source = steps.missing_imports(module, ASSUMED) + ast.unparse(module) + calls
         return steps
 
-    def missing_imports(self, module: ast.Module) -> str:
+    def missing_imports(self, module: ast.Module, wanted: set[str]) -> str:
         """Of modules that the judge takes to be there, imported by the test or not."""
         bound = self.scope.program_names | {name.split(".")[0] for name in _imported(module)}
-        names = sorted((names_in(module) & ASSUMED) - bound)
+        names = sorted((names_in(module) & wanted) - bound)
         return "".join(f"import {name}\n" for name in names)
 
     def add_body(self, body: list[ast.stmt], functions: dict[str, ast.FunctionDef], tests: list[str]) -> None:
@@ -73,7 +76,7 @@ class Steps:
                 self.add_statement(node)
 
     def add_function(self, function: ast.FunctionDef, args: list[ast.expr]) -> None:
-        """The body of a test function, with its parameters replaced by the names that it is called with."""
+        """The body of a test function, with its parameters replaced by the names and constants that it is called with."""
         parameters = [arg.arg for arg in function.args.args]
         plain = not (
             function.args.vararg
@@ -82,12 +85,16 @@ class Steps:
             or function.args.defaults
             or function.decorator_list
         )
-        if not plain or len(parameters) != len(args) or not all(isinstance(arg, ast.Name) for arg in args):
+        is_known = all(isinstance(arg, ast.Name) or is_constant(arg) for arg in args)
+        if not plain or len(parameters) != len(args) or not is_known:
             raise Unsplittable("a test function with arguments")
         if any(isinstance(node, (ast.Return, ast.Global, ast.Nonlocal, ast.Yield)) for node in ast.walk(function)):
             raise Unsplittable("a test function that returns or shares names")
-        names = dict(zip(parameters, (arg.id for arg in args)))
-        body = unrolled([_Rename(names).visit(node) for node in function.body])
+        names = {name: arg.id for name, arg in zip(parameters, args) if isinstance(arg, ast.Name)}
+        values = {name: arg for name, arg in zip(parameters, args) if name not in names}
+        if values.keys() & set().union(*map(stored_names, function.body)):
+            raise Unsplittable("a test function that changes its arguments")
+        body = unrolled([Put(values).visit(_Rename(names).visit(node)) for node in function.body])
         outer, self.scope = self.scope, self.scope.copy()
         self.ops.append(("n", "", ""))
         self.scope.learn(body)
@@ -107,7 +114,7 @@ class Steps:
         elif (
             isinstance(node, ast.Assign)
             and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id in self.scope.constants
+            and node.targets[0].id in self.scope.constants.keys() - self.scope.shared_names
         ) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             pass
         elif "pytest" in names_in(node):

@@ -23,7 +23,8 @@ from sandbox.scope import DEFINITIONS, Scope, bound_names, names_in, parameters_
 from sandbox.steps import Steps, functions_lacking_arguments, what_runs
 
 SPARE_BYTES = 4096
-MAX_ANSWER_ITEMS = 1 << 17
+NO_LIMIT = 1 << 30
+MAX_ANSWER_ITEMS = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Suite:
     @property
     def num_tests(self) -> int:
         return len(self.tests)
+
+    @property
+    def expected_bytes(self) -> int:
+        """How long the longest right answer can be, where that is known."""
+        return max((test.max_bytes for test in self.tests if test.max_bytes < NO_LIMIT), default=0)
 
     @property
     def num_inline(self) -> int:
@@ -221,7 +227,7 @@ def _byte_limit(steps: Steps) -> int:
     limit of its own.
     """
     if not steps.is_direct:
-        return 1 << 30
+        return NO_LIMIT
     return 4 * sum(len(to_json(Encoder(1 << 24).encode(constant))) for constant in steps.constants) + SPARE_BYTES
 
 

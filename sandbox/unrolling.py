@@ -26,9 +26,18 @@ def unrolled(body: Sequence[ast.stmt], read_later: frozenset[str] = frozenset())
     for place, node in enumerate(body):
         others = [other for other in body if other is not node]
         rounds = _rounds(node, str(place), written, others, read_later)
-        statements += rounds or [node]
+        statements += rounds or _one_by_one(node)
         gone |= names_in(node.iter) & written.keys() if rounds else set()
     return [node for node in statements if not _assigns(node, gone)]
+
+
+def _one_by_one(node: ast.stmt) -> list[ast.stmt]:
+    """`x, y = 3, 9` as two statements."""
+    target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+    pairs = _bind(target, node.value) if isinstance(target, ast.Tuple) else None
+    if pairs is None or not all(is_constant(value) for _, value in pairs):
+        return [node]
+    return [ast.fix_missing_locations(ast.Assign([ast.Name(name, ast.Store())], value)) for name, value in pairs]
 
 
 def listed(node: ast.expr) -> list[ast.expr] | None:
@@ -37,10 +46,10 @@ def listed(node: ast.expr) -> list[ast.expr] | None:
         return None
     loop = node.generators[0]
     items = None if loop.ifs or loop.is_async else _items(loop.iter, {})
-    if items is None or not all(map(_is_constant, items)) or stored_names(loop.target) & _bound_in([node.elt]):
+    if items is None or not all(map(is_constant, items)) or stored_names(loop.target) & _bound_in([node.elt]):
         return None
     bound = [_bind(loop.target, item) for item in items]
-    return None if None in bound else [_Put(dict(pairs)).visit(_copy(node.elt)) for pairs in bound]
+    return None if None in bound else [Put(dict(pairs)).visit(_copy(node.elt)) for pairs in bound]
 
 
 def _written_down(body: Sequence[ast.stmt]) -> Written:
@@ -80,12 +89,12 @@ def _rounds(
             return None
         put: dict[str, ast.expr] = {}
         for name, value in pairs:
-            if _is_constant(value):
+            if is_constant(value):
                 put[name] = value
             else:  # a name, for the program may change what it stands for
                 put[name] = ast.Name(f"_{name}_{place}_{number}", ast.Load())
                 statements.append(ast.Assign([ast.Name(put[name].id, ast.Store())], value))
-        statements += unrolled([_Put(put).visit(_copy(child)) for child in node.body])
+        statements += unrolled([Put(put).visit(_copy(child)) for child in node.body])
         if len(statements) > MAX_STATEMENTS:
             return None
     return [ast.fix_missing_locations(statement) for statement in statements]
@@ -147,10 +156,10 @@ def _read_by_functions(nodes: Sequence[ast.AST]) -> set[str]:
     return set().union(*(names_in(child) for node in nodes for child in ast.walk(node) if isinstance(child, LATER)))
 
 
-def _is_constant(node: ast.expr) -> bool:
+def is_constant(node: ast.expr) -> bool:
     """Written down as an immutable value."""
     if isinstance(node, ast.Tuple):
-        return all(map(_is_constant, node.elts))
+        return all(map(is_constant, node.elts))
     return isinstance(node.operand if isinstance(node, ast.UnaryOp) else node, ast.Constant)
 
 
@@ -160,7 +169,7 @@ def _copy(node: ast.AST) -> ast.AST:
     )
 
 
-class _Put(ast.NodeTransformer):
+class Put(ast.NodeTransformer):
     """Puts expressions in the place of names that are read."""
 
     def __init__(self, values: dict[str, ast.expr]):

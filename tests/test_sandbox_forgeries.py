@@ -231,6 +231,22 @@ def test_forgery_is_not_paid(pool, name):
     grade(pool, FORGERIES[name])
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert sq(3) == [i * i for i in range(3)]",
+        "assert sq(3) == ' '.join(['a', 'b'])",
+        "assert sq(3) == f'{9}'",
+        "assert sq(3) == math.factorial(5)",
+        "x = 3\nassert sq(x) == x * x",
+        "x, y = 3, 9\nassert sq(x) == y",
+        "def check(a, b):\n    assert sq(a) == b\ncheck(3, 9)",
+    ],
+)
+def test_an_object_that_equals_everything_equals_nothing_that_a_test_computes(pool, test):
+    grade(pool, FORGERIES["not_equal_object"], [test])
+
+
 def test_an_inline_test_needs_its_nonce(pool):
     """A program that forges the frame of an inline test without the nonce is not paid."""
     tests = ["for i in range(300):\n    assert sq(i) == i * i"]

@@ -229,6 +229,49 @@ class Stack:
         "def f(x): return x",
         ["r = 3\nassert abs(f(math.pi * r) - math.pi * r) < 1e-9"],
     ),
+    "pools_of_threads": (
+        "from multiprocessing.pool import ThreadPool\nfrom multiprocessing.dummy import Pool\n"
+        "def f(n):\n    with ThreadPool(4) as pool:\n        return pool.map(lambda x: x * x, range(n))\n"
+        "def g(n):\n    with Pool(2) as pool:\n        return list(pool.imap(abs, range(n)))",
+        ["assert f(3) == [0, 1, 4]", "assert g(3) == [0, 1, 2]"],
+    ),
+    "a_byte_order_mark": ("\ufeffdef f(): return 3", ["assert f() == 3"]),
+    "fixtures_of_pytest_in_the_program": (
+        "import pytest\n@pytest.fixture\ndef g(): return 1\ndef f(): return 2",
+        ["assert f() == 2"],
+    ),
+    "ellipsis": ("def f(): return ...", ["assert f() is ...", "assert f() == ..."]),
+    "memoryview": ("def f(): return memoryview(b'ab')", ["assert f() == b'ab'", "assert bytes(f()) == b'ab'"]),
+    "as_deep_as_the_parser_takes": (
+        "def f(n):\n    made = []\n    for _ in range(n):\n        made = [made]\n    return made",
+        ["assert f(150) == " + "[" * 151 + "]" * 151],
+    ),
+    "a_million_numbers_that_are_expected": ("def f(): return list(range(10 ** 6))", ["assert f() == list(range(10 ** 6))"]),
+    "a_hundred_thousand_pairs": ("def f(): return {i: i for i in range(100000)}", ["assert sum(f().values()) > 0"]),
+    "objects_as_arguments_of_methods": (
+        """
+class P:
+    def __init__(self, x): self.x = x
+    def __eq__(self, other): return self.x == other.x
+    def __hash__(self): return self.x
+def f(): return {P(1): 'a'}
+def g(): return [P(1), P(2)]
+""",
+        ["assert f().get(P(1)) == 'a'", "assert g().index(P(2)) == 1"],
+    ),
+    "a_sequence_of_the_program_under_wrappers": (
+        """
+class S:
+    def __len__(self): return 3
+    def __getitem__(self, i):
+        return [0, 1, 4][i]
+""",
+        [
+            "assert list(reversed(S())) == [4, 1, 0]",
+            "assert list(enumerate(S())) == [(0, 0), (1, 1), (2, 4)]",
+            "assert sorted(S())[-1] == 4",
+        ],
+    ),
     "main_guard_thread": (
         """
 import threading
