@@ -23,10 +23,10 @@ from rl.evaluation.parts import Part, check_folder, claim_folder, parts_of
 from rl.evaluation.results import close_part, write_summaries
 from rl.evaluation.running import batches, evaluate_batches, finished_batches
 from rl.flags import exit_on_bad_input, parse_flags, start_logging
+from rl.output_folder import check_shared
 from rl.pretrained import compute_dtype, load_model, load_model_config, load_tokenizer
 from rl.report.page import write_report
 from rl.rollout import Collector, build_collector
-from rl.shared_folder import check_shared
 from rl.trajectory import Rollout
 from sandbox.pool import SandboxPool
 
@@ -44,9 +44,8 @@ def main() -> None:
             start_logging(processes.is_main)
             collectors = build_collectors(config, parts, processes, pools)
             check_shared(Path(config.output_dir), processes)
-        processes.barrier()  # nobody writes before everybody has checked
-        if processes.is_main:
-            claim_folder(config, wanted)
+            processes.barrier()  # nobody writes before everybody has checked
+            lock = claim_folder(config, wanted) if processes.is_main else None
         for model_name, collector in collectors.items():
             evaluate_model(config, [part for part in parts if part.model == model_name], collector, processes)
     if processes.is_main:
@@ -54,6 +53,7 @@ def main() -> None:
         if config.report:
             write_report({part.name: part.samples for part in parts}, Path(config.report))
             logger.info("report: %s", config.report)
+        lock.close()
     stop_processes()
 
 

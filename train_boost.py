@@ -94,19 +94,21 @@ def train(
         config, processes, engine, weights, StopRequest(), tokenizer, writer, collector, eval_problems, num_steps, checkpoint
     )
     limit = config.new_pass_limit()
+    position = session.state.get("position", 0)
     for step in session.steps("boost"):
         clock = Clock()
-        rows = order.take((step - 1) * config.global_batch_size, config.global_batch_size)
+        rows = order.take(position, config.global_batch_size)
+        position += config.global_batch_size
         batch = [pairs[row] for row in rows[processes.rank :: processes.world_size]]
         num_tokens = sum(processes.gather(sum(len(pair.completion_ids) for pair in batch)))
         stats = update(engine, boost_rows(batch, num_tokens), limit)
         clock.lap("update_s")
-        writer.log_step(step, stats.metrics() | {"data/epoch": step * config.global_batch_size / len(pairs)}, clock)
+        writer.log_step(step, stats.metrics() | {"data/epoch": position / len(pairs)}, clock)
         session.guard.check(step, stats)
         summary = session.evaluate(step)
         if summary and "accuracy@1" in summary:  # not in it where the sandbox failed at every problem
             session.is_over |= 0 < config.stop_at_accuracy <= summary["accuracy@1"]["value"]
-        session.end_step(step, {})
+        session.end_step(step, {"position": position})
 
 
 if __name__ == "__main__":

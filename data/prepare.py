@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from data.files import write_whole
 from data.overlap import Overlap, duplicates, overlaps
-from data.problem import DataError, Problem, is_file_like, read_problems, source_rows
+from data.problem import DataError, Problem, half_a_character, is_file_like, read_problems, source_rows
 from data.readers.row import Unusable
 from data.readers.sources import READERS, convert
 from sandbox.pool import Limits, SandboxPool, SandboxUnavailable
@@ -100,6 +100,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     for name in ("ngram", "overlap_threshold", "sandbox_workers", "test_timeout_s", "program_timeout_s"):
         if not getattr(flags, name) > 0:
             parser.error(f"--{name} is {getattr(flags, name)}: it must be greater than 0")
+    if flags.overlap_threshold > 1:
+        parser.error(f"--overlap_threshold is {flags.overlap_threshold}: a share lies between 0 and 1")
     if flags.source != "mbpp" and any(getattr(flags, f"{name}_field") for name in FIELDS):
         parser.error("a field map goes with --source mbpp")
     if flags.split and is_file_like(flags.input):
@@ -119,6 +121,8 @@ def read(flags: argparse.Namespace) -> Prepared:
             own_id = problem.problem_id or str(prepared.num_rows - 1)
             name = _free_id(own_id, taken) if own_id in taken else own_id
             problem = replace(problem, problem_id=name)
+            if error := half_a_character(problem):
+                raise Unusable(error)
             suite = compile_suite(problem.test_list, problem.test_setup_code, defined_names(problem.code))
         except (Unusable, ValueError, RecursionError, MemoryError) as error:
             reason = str(error) or "a program or test is nested too deeply"

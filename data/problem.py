@@ -6,12 +6,14 @@ expensive starts. Other benchmarks' rows become this format by `python -m data.p
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 DATA_SUFFIXES = {".json", ".jsonl", ".parquet"}
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class DataError(ValueError):
@@ -163,7 +165,7 @@ def _problem(row: Any, place: str, default_id: str) -> Problem:
     hidden = row.get("num_hidden") or 0
     if error := wrong_num_hidden(hidden, len(tests)):
         raise DataError(f"{place}: {error}")
-    return Problem(
+    problem = Problem(
         problem_id=default_id if row.get("task_id") is None else str(row["task_id"]),
         text=_unix_lines(text),
         code=_unix_lines(row.get("code") or ""),
@@ -171,6 +173,17 @@ def _problem(row: Any, place: str, default_id: str) -> Problem:
         test_setup_code=_unix_lines(row.get("test_setup_code") or ""),
         num_hidden=hidden,
     )
+    if error := half_a_character(problem):
+        raise DataError(f"{place}: {error}")
+    return problem
+
+
+def half_a_character(problem: Problem) -> str | None:
+    """What is wrong with a text that can't be encoded, or None."""
+    for name in ("text", "test_list", "code", "test_setup_code"):
+        if SURROGATE.search("".join(getattr(problem, name))):
+            return f"field {name!r} holds half a character (a lone surrogate), which no tokenizer takes"
+    return None
 
 
 def wrong_num_hidden(hidden: Any, num_tests: int) -> str | None:

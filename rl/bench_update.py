@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from data.problem import read_problems
 from data.prompts import first_prompt
 from rl import logprobs
+from rl.flags import exit_on_bad_input
 from rl.micro_batches import micro_batches
 from rl.pass_limit import PassLimit
 from rl.pretrained import load_model, load_tokenizer
@@ -49,13 +50,17 @@ class Bare:
 def main() -> None:
     flags = _parse()
     if flags.variant:
-        print("MEASURED", json.dumps(measure(flags)))
+        with exit_on_bad_input():
+            print("MEASURED", json.dumps(measure(flags)))
         return
     found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
     for _ in range(flags.rounds):
         for name in VARIANTS:
             command = [sys.executable, "-m", "rl.bench_update", *sys.argv[1:], "--variant", name]
-            text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            if done.returncode:
+                sys.exit(done.returncode)  # it has said why
+            text = done.stdout
             found[name].append(json.loads(text[text.index("MEASURED") + len("MEASURED") :]))
     print(_table(found))
 

@@ -125,9 +125,10 @@ def find_checkpoint(
 ) -> Path | None:
     """The checkpoint to go on from: the one that `choice` names, or with `auto` the newest whole one, if there is any.
 
-    Raises: ConfigError where the named one is not whole or not the last of `output_dir`, where the number of processes, the
-    ZeRO stage or the `dtype` of compute is another than the checkpoint's, whose shards would not fit, and where `flags` have
-    another learning_rate or weight_decay than the optimizer in it. What `auto` skips is logged, with the reason.
+    Raises: ConfigError where the named one is not whole or not the last of `output_dir`, where another script wrote it, where
+    the number of processes, the ZeRO stage or the `dtype` of compute is another than the checkpoint's, whose shards would not
+    fit, and where `flags` have another learning_rate or weight_decay than the optimizer in it. What `auto` skips is logged,
+    with the reason.
     """
     if choice is None:
         return None
@@ -139,6 +140,11 @@ def find_checkpoint(
         raise ConfigError(found)
     if found is not None:
         state = _state(found)
+        if (stage := state.get("stage", stage_of(flags))) != stage_of(flags):
+            raise ConfigError(
+                f"--resume_from_checkpoint {choice}: {found} is of the stage {stage} and this run is {stage_of(flags)}; "
+                f"start from its weights with --model_name_or_path {found}, and another --output_dir"
+            )
         for what, written, now in (
             ("processes", state["world_size"], processes.world_size),
             ("ZeRO stage", state["zero_stage"], zero_stage),
@@ -151,6 +157,11 @@ def find_checkpoint(
                     f"same, or start anew from its weights with --model_name_or_path {found}"
                 )
     return found
+
+
+def stage_of(flags: Any) -> str:
+    """`boost` or `cocos`, by the flags of a run."""
+    return type(flags).__name__.removesuffix("Config").lower()
 
 
 def _named(folder: Path, output_dir: Path) -> Path | str:
@@ -168,6 +179,8 @@ def _named(folder: Path, output_dir: Path) -> Path | str:
 
 def what_is_wrong(folder: Path) -> str | None:
     """Why a run can't go on from `folder`, or None. Reads every file."""
+    if not folder.is_dir():
+        return "there is no such folder"
     listed = folder / "trainer" / "files.json"
     if not listed.is_file():
         return "it has no trainer/files.json, so it was not written to its end, or it is a model and no checkpoint of a run"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rl.evaluation.records import read_records
+from rl.evaluation.records import named_path, read_records
 from rl.evaluation.summary import compare_models
 from rl.evaluation.table import paired_table, table
 
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER", help="a name and an --output_dir of evaluate.py")
     rows, folders = {}, {}
     for run in parser.parse_args(argv).runs:
-        name, _, folder = run.rpartition("=")
+        name, folder = named_path(run)
         path = Path(folder) / "summary.json"
         if not path.is_file():
             print(f"error: {path}: no such file; give the --output_dir of a finished evaluate.py", file=sys.stderr)

@@ -175,6 +175,8 @@ class EvaluateConfig(RolloutFlags, ModelFlags):
             )
         if self.report and Path(self.report).is_dir():
             raise ConfigError(f"--report {self.report} is a folder; give a file to write, such as {self.report}/report.html")
+        if self.report:
+            make_folder("report", Path(self.report).parent)
         if self.pass_at and self.num_samples == 1:
             raise ConfigError("--pass_at needs several samples of a problem; add --num_samples and --temperature")
         for k in self.pass_at or ():
@@ -189,6 +191,14 @@ def model_at(flag_name: str, name_or_path: str) -> None:
         raise ConfigError(f"--{flag_name} {path} has no config.json; give a Hugging Face model folder or a hub name")
     if not path.exists() and name_or_path.startswith((".", "/", "~")):
         raise ConfigError(f"--{flag_name} {path} does not exist; give a Hugging Face model folder or a hub name")
+
+
+def make_folder(flag_name: str, folder: Path) -> None:
+    """Raises: ConfigError where it can't be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--{flag_name}: the folder {folder} can't be made ({error.strerror}); give another place") from None
 
 
 def at_least(least: float, **values: float) -> None:

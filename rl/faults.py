@@ -1,4 +1,4 @@
-"""Steps that were skipped since a number was not finite: told, counted, and after too many in a row the run is stopped."""
+"""Steps that were skipped since a number was not finite: told, counted, and after too many in a row the run is lost."""
 
 import json
 import logging
@@ -22,12 +22,13 @@ class StepGuard:
         self._output_dir, self._max_skipped = output_dir, max_skipped
         self._uses_loss_scale, self._processes = uses_loss_scale, processes
         self._num_skipped = 0
+        self.is_lost = False  # after more than `max_skipped` in a row
 
     def check(self, step: int, stats: UpdateStats) -> None:
         """Count a skipped step and name its samples; all ranks must call.
 
-        Raises: SystemExit with `EXIT_CODE` after more than `max_skipped` in a row; what could have been the cause is then in
-        `not-finite-STEP-rank-R.jsonl`, and the weights are those of the last step that was applied.
+        Where the run `is_lost`, what could have been the cause is in `not-finite-STEP-rank-R.jsonl`, and the weights are those
+        of the last step that was applied.
         """
         what = "gradient" if math.isfinite(stats.loss) else "loss"
         if stats.is_applied or (self._uses_loss_scale and what == "gradient"):
@@ -42,12 +43,12 @@ class StepGuard:
         path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in stats.not_finite))
         self._processes.barrier()
         logger.error(
-            "%d steps in a row were skipped, --max_skipped_steps is %d; the samples are in %s",
+            "%d steps in a row were skipped, --max_skipped_steps is %d; the samples are in %s; the weights before are saved",
             self._num_skipped,
             self._max_skipped,
             self._output_dir / f"not-finite-{step}-rank-*.jsonl",
         )
-        raise SystemExit(EXIT_CODE)
+        self.is_lost = True
 
 
 def _listed(names: list[str]) -> str:

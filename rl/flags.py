@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import logging
+import math
 import re
 import sys
 import warnings
@@ -40,20 +41,30 @@ def parse_flags(kind: type[Config], argv: list[str], description: str) -> Config
     """
     names = [name for f in fields(kind) for name in (f.name, *(alias[2:] for alias in f.metadata.get("aliases", ())))]
     parser = _Parser(kind, description=description, allow_abbrev=False)
-    parser.add_argument("--config", metavar="FILE.yaml", help="Preset: flag names with values; flags on the command line win.")
+    parser.add_argument(
+        "--config",
+        metavar="FILE.yaml",
+        action="append",
+        help="Preset: flag names with values; flags on the command line win, and of several presets the later one.",
+    )
     arrange(parser, kind)
     for action in parser._actions:
         if action.nargs == "+" and isinstance(action.default, list):  # no value at all can be meant: no packages
             action.nargs = "*"
     preset_only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    preset_only.add_argument("--config")
-    path = preset_only.parse_known_args(argv)[0].config
-    preset = _preset(path, names) if path else []
-    parsed, unknown = parser.parse_known_args(preset + argv)
+    preset_only.add_argument("--config", action="append", default=[])
+    paths = preset_only.parse_known_args(argv)[0].config
+    preset = [word for path in paths for word in _preset(path, names)]
+    try:
+        parsed, unknown = parser.parse_known_args(preset + argv)
+    except ConfigError as error:
+        flag = str(error).split(":")[0]
+        raise ConfigError(f"{error} (of --config {', '.join(paths)})" if flag in preset else str(error)) from None
     if unknown:
         raise ConfigError(f"unknown flag {unknown[0]}{_nearest(unknown[0].lstrip('-').split('=')[0], names, '--')}")
     values = vars(parsed)
     values.pop("config")
+    _check_given(values)
     config = kind(**values)
     config.check()
     return config
@@ -86,9 +97,29 @@ def start_logging(is_main: bool) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
+def _check_given(values: dict[str, Any]) -> None:
+    """Raises: ConfigError for what no flag means: an empty text, and a number that is none or has no end."""
+    for name, value in values.items():
+        for part in value if isinstance(value, list) else [value]:
+            if part == "":
+                raise ConfigError(f"--{name} is empty: give a value, or drop it (is a variable of the shell not set?)")
+            if isinstance(part, float) and not math.isfinite(part):
+                raise ConfigError(f"--{name} is {part}: it must be a finite number")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's own reader takes the last of two values of a key without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.YAMLError(f"{twice} is there twice")
+        return super().construct_mapping(node, deep)
+
+
 def _preset(path: str, names: list[str]) -> list[str]:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}; give a YAML file of flag names and values") from None
     except UnicodeDecodeError as error:

@@ -1,6 +1,5 @@
 """What a run writes for people: `metrics.jsonl`, TensorBoard or wandb scalars, `samples.jsonl`. Rank 0 only."""
 
-import fcntl
 import itertools
 import json
 import logging
@@ -10,14 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from data.files import write_whole
 from rl.advantages import group_axis
 from rl.board import Board
 from rl.config import ConfigError
+from rl.output_folder import locked
 from rl.rewards import RewardForm
 from rl.scoring import rollout_rewards
 from rl.trajectory import Rollout
@@ -71,12 +72,11 @@ class RunWriter:
         self._board = self._wandb = None
         if not is_main:
             return
-        output_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(output_dir)
+        self._lock = locked(output_dir)
         for name in ("metrics.jsonl", "samples.jsonl"):
             _keep_steps(output_dir / name, start_step)
         _say_what_changed(output_dir / "config.json", config)
-        (output_dir / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        write_whole(output_dir / "config.json", json.dumps(config, indent=2) + "\n")
         self._metrics = open(output_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._samples = open(output_dir / "samples.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         if report_to == "tensorboard":
@@ -142,7 +142,10 @@ def _say_what_changed(path: Path, config: dict[str, Any]) -> None:
     """Warn of every flag that a run goes on with and did not start with; some are changed on purpose."""
     if not path.is_file():
         return
-    held = json.loads(path.read_text())
+    try:
+        held = json.loads(path.read_text())
+    except ValueError:  # cut short by a full disk
+        return
     for name, value in config.items():
         is_of_the_run = name not in ("resume_from_checkpoint", "output_dir", "local_rank")
         if is_of_the_run and name in held and held[name] != value:
@@ -221,19 +224,6 @@ def merge(parts: list[dict[str, list[float]]]) -> dict[str, float]:
         else:
             metrics[name] = fmean(numbers)
     return metrics
-
-
-def _locked(output_dir: Path) -> IO[str]:
-    """The open lock of the folder; it goes with the process, however that ends."""
-    lock = open(output_dir / ".lock", "w", encoding="utf-8")  # noqa: SIM115
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise ConfigError(f"--output_dir {output_dir}: another run is writing to it; give another folder") from None
-    except OSError as error:  # Lustre without -o flock, NFS without its lock daemon
-        logger.warning("%s takes no locks (%s): nothing stops a second run from writing there", output_dir, error.strerror)
-    return lock
 
 
 def _keep_steps(path: Path, last: int | None) -> None:

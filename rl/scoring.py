@@ -17,7 +17,7 @@ from rl.train_rows import TrainRow, row_logprobs
 from rl.trajectory import Attempt, Rollout
 
 Truncated = Literal["keep", "mask", "penalize"]
-ROUNDING = 1e-9  # an advantage below this is what is left of equal scores
+ROUNDING = 1e-6  # an advantage below this is what is left of equal scores, and of KLs that only rounding tells apart
 
 
 def rollout_rewards(rollout: Rollout, form: RewardForm) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -121,6 +121,8 @@ def train_rows(
     rows, has_gradient = [], []
     for turn, attempts in enumerate(rollout.turns):
         for attempt, advantage, weight in zip(attempts, advantages[turn].flatten().tolist(), weights[turn].flatten().tolist()):
+            if abs(advantage) <= ROUNDING:
+                advantage = 0.0  # AdamW would make a whole step of any other number
             rows.append(
                 TrainRow(
                     attempt.prompt_ids,
@@ -133,7 +135,7 @@ def train_rows(
                     name=f"problem {attempt.problem.problem_id}, turn {turn + 1}",
                 )
             )
-            has_gradient.append(weight != 0 and (abs(advantage) > ROUNDING or kl_coefs[turn] != 0 or keep_all))
+            has_gradient.append(weight != 0 and (advantage != 0 or kl_coefs[turn] != 0 or keep_all))
     return list(compress(rows, has_gradient)) or rows[:1]
 
 

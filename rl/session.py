@@ -11,16 +11,16 @@ from transformers import PreTrainedTokenizerBase
 
 from data.problem import Problem
 from data.prompts import MARKERS
-from rl.checkpoint import restore, save_checkpoint, start_step
+from rl.checkpoint import restore, save_checkpoint, stage_of, start_step
 from rl.cocos_config import CocosConfig
 from rl.evaluation.running import evaluate
 from rl.evaluation.summary import summarize
-from rl.faults import StepGuard
+from rl.faults import EXIT_CODE, StepGuard
 from rl.flags import resolved
 from rl.metrics import RunWriter, summary_metrics
 from rl.model_card import model_card
+from rl.output_folder import check_shared
 from rl.rollout import Collector
-from rl.shared_folder import check_shared
 from rl.train_config import TrainFlags
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,10 @@ class Session:
         Ends early, and for good, where `is_over` was set in a step: a run that is resumed after it finds nothing left to do.
         """
         start = self.state.get("step", 0)
+        if self.is_over or start >= self.num_steps:
+            logger.info("%s is the end of this run: nothing is left to do", self.checkpoint)
+        if start == 0 and self.config.eval_on_start:
+            self.evaluate(0)
         is_hidden = None if self.processes.is_main else True
         for step in tqdm(
             range(start + 1, self.num_steps + 1), desc=name, disable=is_hidden, initial=start, total=self.num_steps
@@ -98,7 +102,9 @@ class Session:
             return None
         sampling, num_turns = self.weights.sampling(), self.config.eval_num_turns
         summary = summarize(evaluate(self.collector, sampling, self.eval_problems, self.processes, num_turns=num_turns))
-        self.writer.log(step, summary_metrics(summary))
+        metrics = summary_metrics(summary)
+        self.writer.log(step, metrics)
+        logger.info("evaluation after step %d: %s", step, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         self.summary = step, summary
         if self.config.metric_for_best_model in summary:  # not in it where the sandbox failed at every problem
             self._compare(step, summary[self.config.metric_for_best_model]["value"])
@@ -107,6 +113,7 @@ class Session:
     def _compare(self, step: int, value: float) -> None:
         if self._best is None or value > self._best["value"]:
             self._best, self._num_since_best = {"step": step, "value": value}, 0
+            logger.info("step %d is the best so far by %s", step, self.config.metric_for_best_model)
             return
         self._num_since_best += 1
         if 0 < self.config.early_stopping_patience <= self._num_since_best:  # fewer than before, where a run was resumed
@@ -117,10 +124,13 @@ class Session:
             self.is_over = True
 
     def end_step(self, step: int, state: dict[str, Any]) -> None:
-        """Save where it is time to, with `state` to find again; leave where the run was asked to. Raises: SystemExit."""
+        """Save where it is time to, with `state` to find again; leave where the run was asked to, or is lost to numbers that
+        are not finite. Raises: SystemExit.
+        """
         is_stopped = self.stop.is_heard(self.processes)
+        is_last = self.is_over or is_stopped or self.guard.is_lost
         best_step = self._best["step"] if self._best else None
-        if self.is_over or is_stopped or step == best_step or self.config.is_save_step(step, self.num_steps):
+        if is_last or step == best_step or self.config.is_save_step(step, self.num_steps):
             save_checkpoint(
                 self.engine,
                 self.weights.whole(),
@@ -131,6 +141,7 @@ class Session:
                     "best": self._best,
                     "num_since_best": self._num_since_best,
                     "best_by": self._best_by,
+                    "stage": stage_of(self.config),
                     "learning_rate": self.config.learning_rate,
                     "weight_decay": self.config.weight_decay,
                 },
@@ -142,6 +153,8 @@ class Session:
                 card=self._card(step),
                 only_model=self.config.save_only_model,
             )
+        if self.guard.is_lost:
+            raise SystemExit(EXIT_CODE)
         if is_stopped:
             self.stop.exit()
 

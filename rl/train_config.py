@@ -20,6 +20,7 @@ class TrainFlags(ModelFlags):
     train_data: str = field(metadata={"help": "Training data: a JSON or JSONL file, or a hub data set (name or name:split)."})
     eval_data: str | None = flag(None, "Problems in MBPP format to evaluate on during training.")
     eval_steps: int = flag(0, "Evaluate on --eval_data every so many steps; 0: only after the last.")
+    eval_on_start: bool = flag(False, "Evaluate on --eval_data before the first step, too.")
     eval_num_turns: int = flag(2, "Turns of the evaluation on --eval_data.")
     deepspeed: str | None = flag(None, "DeepSpeed JSON with the ZeRO stage (default: launch/zero2.json).")
     ds3_gather_for_generation: bool = flag(
@@ -108,10 +109,9 @@ class TrainFlags(ModelFlags):
             )
         if self.eval_steps and not self.eval_data:
             raise ConfigError(f"--eval_steps is {self.eval_steps} but there is no --eval_data; give both or neither")
-        if not self.eval_data and not is_default(self, "eval_num_turns"):
-            raise ConfigError(
-                f"--eval_num_turns is {self.eval_num_turns} but there is no --eval_data; give it, or drop --eval_num_turns"
-            )
+        for name in ("eval_num_turns", "eval_on_start"):
+            if not self.eval_data and not is_default(self, name):
+                raise ConfigError(f"--{name} is {getattr(self, name)} but there is no --eval_data; give it, or drop --{name}")
         if self.save_only_model and self.resume_from_checkpoint:
             raise ConfigError(
                 f"--save_only_model is true and --resume_from_checkpoint {self.resume_from_checkpoint}: such a run writes "
@@ -140,6 +140,8 @@ class TrainFlags(ModelFlags):
                 f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: steps are counted by one of "
                 "them; drop one, or give --max_steps -1 where a preset has it"
             )
+        if self.max_steps < 1 and self.max_steps != -1:
+            raise ConfigError(f"--max_steps is {self.max_steps}: it must be at least 1, or -1 to go by --num_train_epochs")
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             raise ConfigError(
                 f"--max_steps is {self.max_steps} and --num_train_epochs {self.num_train_epochs}: one of them must be positive"
@@ -170,7 +172,7 @@ class TrainFlags(ModelFlags):
         return max(1, round(self.num_train_epochs * num_rows / rows_per_step))
 
     def is_evaluation_step(self, step: int, num_steps: int) -> bool:
-        return step == num_steps or (self.eval_steps > 0 and step % self.eval_steps == 0)
+        return step in (0, num_steps) or (self.eval_steps > 0 and step % self.eval_steps == 0)
 
     def is_save_step(self, step: int, num_steps: int) -> bool:
         return step == num_steps or step % self.save_steps == 0

@@ -7,6 +7,7 @@ output. A row that cannot be read is reported as `file:line: reason` on the term
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter, deque
@@ -151,6 +152,11 @@ def main() -> int:
         memory_mb=arguments.memory_mb,
         max_output_bytes=arguments.max_output_bytes,
     )
+    if arguments.input and arguments.output and os.path.realpath(arguments.input) == os.path.realpath(arguments.output):
+        print(
+            f"sandbox: --output is --input {arguments.input}: verdicts would take its place; give another file", file=sys.stderr
+        )
+        return 2
     if arguments.allow_unsafe_sandbox:
         print(
             "WARNING: --allow_unsafe_sandbox: without seccomp, programs can read, send and break what you can", file=sys.stderr

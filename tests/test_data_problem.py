@@ -43,6 +43,8 @@ def test_missing_ids_are_counted(tmp_path):
         ([{**GOOD, "test_list": "assert f(1) == 1"}], r"a.jsonl:1: field 'test_list'"),
         ([{**GOOD, "test_list": [3]}], r"a.jsonl:1: test_list\[0\]"),
         ([{**GOOD, "code": 3}], r"a.jsonl:1: field 'code'"),
+        ([{**GOOD, "text": "add \ud800"}], r"a.jsonl:1: field 'text' holds half a character"),
+        ([{**GOOD, "test_list": ["assert f('\ud800') == 1"]}], r"a.jsonl:1: field 'test_list' holds half a character"),
         ([GOOD, GOOD], r"a.jsonl:2: task_id '7' was used at .*a.jsonl:1"),
         ([""], r"no rows"),
     ],

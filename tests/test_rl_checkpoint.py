@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rl.checkpoint import _checksums, find_checkpoint, save_checkpoint, start_step, what_is_wrong
+from rl.checkpoint import _checksums, find_checkpoint, save_checkpoint, stage_of, start_step, what_is_wrong
+from rl.cocos_config import CocosConfig
 from rl.config import ConfigError
 from rl.metrics import RunWriter
+from rl.train_config import BoostConfig
 
 
 class Alone:
@@ -105,6 +107,20 @@ def test_shards_of_another_run_are_refused(tmp_path):
     (path / "trainer" / "files.json").write_text(json.dumps(_checksums(path)))
     with pytest.raises(ConfigError, match=r"it was written with processes 8, this run has 1"):
         find(tmp_path, "auto", zero_stage=2)
+
+
+def test_a_checkpoint_of_the_other_stage_is_no_place_to_go_on_from(tmp_path):
+    save_checkpoint(Writes(), Writes(), Writes(), {"stage": "boost"}, tmp_path, Alone(), step=1, limit=0)
+    for choice in ("auto", str(tmp_path / "checkpoint-1")):
+        with pytest.raises(ConfigError, match=r"checkpoint-1 is of the stage boost and this run is .*--model_name_or_path"):
+            find(tmp_path, choice, 2)
+    flags = {"model_name_or_path": "m", "train_data": "t", "output_dir": "o"}
+    assert (stage_of(BoostConfig(**flags)), stage_of(CocosConfig(**flags))) == ("boost", "cocos")
+
+
+def test_a_folder_that_is_not_there_is_called_that(tmp_path):
+    with pytest.raises(ConfigError, match=r"checkpoint-7: there is no such folder; give another"):
+        find(tmp_path, str(tmp_path / "checkpoint-7"), 2)
 
 
 def test_an_optimizer_of_other_flags_is_refused(tmp_path):

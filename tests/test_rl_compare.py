@@ -23,6 +23,15 @@ def test_table_of_two_runs(tmp_path, capsys):
     assert "+25.0% [+20.0, +30.0]" in second
 
 
+def test_a_folder_may_have_an_equals_sign(tmp_path, capsys):
+    folder = tmp_path / "lr=1e-4"
+    folder.mkdir()
+    (folder / "summary.json").write_text(json.dumps({"accuracy@1": rate(0.5)}))
+    assert main([str(folder), f"a=b={folder}"]) == 0
+    _, _, first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(str(folder)) and second.startswith("a=b ")
+
+
 def test_two_evaluations_of_one_name_are_refused(tmp_path, capsys):
     (tmp_path / "summary.json").write_text(json.dumps({"accuracy@1": rate(0.5)}))
     assert main([f"a={tmp_path}", f"a={tmp_path}"]) == 2

@@ -45,8 +45,8 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
             "--return_form is sum with --first",
         ),
         (["--turn_weight", 1, 0], "--turn_weight is 1 0 and --first_attempts 1: corrections weigh nothing"),
-        (["--turn_weight", "nan", 1], "--turn_weight is nan 1: no weight is below 0"),
-        (["--turn_weight", "inf", 1], "--turn_weight is inf 1: no weight is below 0"),
+        (["--turn_weight", "nan", 1], "--turn_weight is nan: it must be a finite number"),
+        (["--turn_weight", "inf", 1], "--turn_weight is inf: it must be a finite number"),
         (["--importance_cap", 0.5], "--importance_cap is 0.5: it must be at least 1"),
         (
             ["--baseline", "group_std"],
@@ -101,11 +101,17 @@ def parse(*argv, kind=CocosConfig, required=REQUIRED):
         (["--eval_steps", 3], "--eval_steps is 3 but there is no --eval_data"),
         (["--lr_scheduler_type", "reduce_lr_on_plateau"], "--lr_scheduler_type is 'reduce_lr_on_plateau': choose one of"),
         (["--learning_rate", "nan"], "--learning_rate is nan: it must be"),
+        (["--program_timeout_s", "inf"], "--program_timeout_s is inf: it must be a finite number"),
+        (["--num_train_epochs", "nan"], "--num_train_epochs is nan: it must be a finite number"),
+        (["--resume_from_checkpoint", ""], "--resume_from_checkpoint is empty: give a value, or drop it"),
+        (["--sandbox_modules", ""], "--sandbox_modules is empty: give a value, or drop it"),
+        (["--max_steps", 0], "--max_steps is 0: it must be at least 1, or -1 to go by --num_train_epochs"),
+        (["--eval_on_start", "True"], "--eval_on_start is True but there is no --eval_data; give it, or drop --eval_on_start"),
         (["--kl_coef", "nan"], "--kl_coef is nan: it must be"),
         (["--lr_scheduler_type", "cosin"], "--lr_scheduler_type is 'cosin': choose one of"),
         (["--warmup_ratio", 2], "--warmup_ratio is 2.0"),
         (["--warmup_ratio", 0.1, "--lr_scheduler_type", "constant"], "--warmup_ratio is 0.1 and --lr_scheduler_type constant"),
-        (["--max_steps", 0, "--num_train_epochs", 0], "one of them must be positive"),
+        (["--num_train_epochs", 0], "one of them must be positive"),
         (["--config", "nowhere.yaml"], "--config nowhere.yaml: No such file"),
         (["--learning_rate", -1], "--learning_rate is -1.0"),
     ],
@@ -145,6 +151,32 @@ def test_null_in_a_preset_leaves_the_default(tmp_path):
     preset.write_text("max_steps: 5\neval_data: null\nturn_weight: ~\nref_model_name_or_path:\n")
     config = parse("--config", preset)
     assert (config.max_steps, config.eval_data, config.turn_weight, config.ref_model_name_or_path) == (5, None, None, None)
+
+
+def test_of_several_presets_the_later_one_wins(tmp_path):
+    first, second = tmp_path / "1.yaml", tmp_path / "2.yaml"
+    first.write_text("max_steps: 5\nkl_coef: 0.5\nsandbox_modules: [numpy, scipy]\n")
+    second.write_text("kl_coef: 0.25\nsandbox_modules: [sympy]\n")
+    config = parse("--config", first, "--config", second, "--seed", 7)
+    assert (config.max_steps, config.kl_coef, config.sandbox_modules, config.seed) == (5, 0.25, ["sympy"], 7)
+    assert parse("--config", second, "--config", first).kl_coef == 0.5
+
+
+def test_a_wrong_value_of_a_preset_names_its_file(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("learning_rate: fast\n")
+    with pytest.raises(ConfigError, match=r"--learning_rate: invalid float value: 'fast' \(of --config .*p\.yaml\)"):
+        parse("--config", path)
+    path.write_text("seed: 1\n")
+    with pytest.raises(ConfigError, match=r"value: 'x'$"):
+        parse("--kl_coef", "x", "--config", path)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("learning_rate: 5e-4\nlearning_rate: 1e-5\n")
+    with pytest.raises(ConfigError, match=r"p\.yaml: not valid YAML \(learning_rate is there twice\)"):
+        parse("--config", path)
 
 
 def test_no_packages_at_all_can_be_asked_for(tmp_path):

@@ -108,6 +108,18 @@ def test_a_run_that_goes_on_with_other_flags_says_so(tmp_path, caplog):
     assert "goes on with seed 2; it was 1 before" in caplog.text
 
 
+def test_what_a_full_disk_left_of_the_flags_is_written_anew(tmp_path):
+    (tmp_path / "config.json").write_text("")
+    RunWriter(tmp_path, {"seed": 1}, "none", None, is_main=True, start_step=3).__exit__(None, None, None)
+    assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 1}
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"--output_dir: the folder .*file/out can't be made \(Not a directory\)"):
+        RunWriter(tmp_path / "file/out", {}, "none", None, is_main=True)
+
+
 def test_other_ranks_write_nothing(tmp_path):
     with RunWriter(tmp_path / "run", {}, "tensorboard", None, is_main=False) as writer:
         writer.log(1, {"a": 1.0})

@@ -99,6 +99,16 @@ def test_a_rank_without_problems_has_nothing_to_add(problems):
     assert informative_problems(empty, flags, partial(tree_advantages, gamma=0.5)) == []
 
 
+def test_what_rounding_leaves_of_equal_scores_is_no_advantage(problems):
+    """AdamW makes as large a step of it as of a real one."""
+    rollout = judged_rollout(problems[0], [1], [2, 2])
+    weights = [torch.ones(1, 1), torch.ones(1, 1, 2)]
+    advantages = [torch.zeros(1, 1), torch.tensor([[[5e-8, -5e-8]]])]
+    assert [row.advantage for row in train_rows(rollout, advantages, weights, [0.0, 0.0])] == [0.0]
+    advantages = [torch.zeros(1, 1), torch.tensor([[[5e-4, -5e-8]]])]
+    assert [row.advantage for row in train_rows(rollout, advantages, weights, [0.0, 0.0])] == [pytest.approx(5e-4)]
+
+
 def test_a_term_on_all_attempts_keeps_those_without_an_advantage(problems):
     rollout = judged_rollout(problems[0], [1], [2, 2])
     advantages, weights = [torch.zeros(1, 1), torch.zeros(1, 1, 2)], [torch.ones(1, 1), torch.tensor([[[1.0, 0.0]]])]

@@ -68,6 +68,15 @@ def test_a_missing_file_is_an_error(tmp_path):
     assert done.returncode == 2 and "none.jsonl" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_programs_are_not_overwritten_by_their_verdicts(tmp_path):
+    path = tmp_path / "programs.jsonl"
+    path.write_text('{"code": "x = 1", "tests": ["assert x == 1"]}\n')
+    (tmp_path / "link").symlink_to(path)
+    done = run("--input", path, "--output", tmp_path / "link")
+    assert done.returncode == 2 and "--output is --input" in done.stderr
+    assert path.read_text()
+
+
 def test_arguments_are_needed():
     assert run().returncode == 2
 

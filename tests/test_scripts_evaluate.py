@@ -11,6 +11,8 @@ import time
 import pytest
 from conftest import ROOT, run_script, torchrun
 
+from rl.output_folder import locked
+
 
 def flags(model, files, output_dir, **others):
     values = {
@@ -36,7 +38,9 @@ def whole(boosted, files, tmp_path_factory):
 
 def test_files_and_tables(whole):
     output_dir, printed = whole
-    assert sorted(path.name for path in output_dir.iterdir()) == ["config.json", "report.html", "samples.jsonl", "summary.json"]
+    assert sorted(path.name for path in output_dir.iterdir()) == [
+        *(".lock", "config.json", "report.html", "samples.jsonl", "summary.json")
+    ]
     records = [json.loads(line) for line in (output_dir / "samples.jsonl").read_text().splitlines()]
     assert [(record["problem_id"], record["sample"]) for record in records] == [
         (str(p), s) for p in range(1, 7) for s in range(3)
@@ -68,6 +72,14 @@ def test_killed_and_gone_on_with_by_two_processes_it_is_the_same(whole, boosted,
     assert (tmp_path / "killed/samples.jsonl").read_bytes() == (whole[0] / "samples.jsonl").read_bytes()
     assert json.loads((tmp_path / "killed/summary.json").read_text()) == json.loads((whole[0] / "summary.json").read_text())
     assert not partial.parent.exists()
+
+
+def test_a_folder_that_another_evaluation_writes_to_is_refused_at_once(boosted, files, tmp_path):
+    lock = locked(tmp_path)
+    done = run_script(*flags(boosted / "checkpoint-30", files, tmp_path), check=False)
+    lock.close()
+    assert done.returncode == 2 and "another run is writing to it; give another folder" in done.stderr
+    assert "loaded in" not in done.stderr
 
 
 def test_what_is_finished_is_only_printed_again(whole, boosted, files):

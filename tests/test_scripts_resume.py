@@ -91,9 +91,17 @@ def test_boost_goes_on_too(tiny_model_dir, files, tmp_path):
             *("--output_dir", tmp_path / name, "--resume_from_checkpoint", "auto", *flags),
         ]
 
-    run_script(*args("whole"))
+    assert "nothing is left to do" not in run_script(*args("whole")).stderr
     kill_at(4, 1, tmp_path / "killed", *args("killed"))
     run_script(*args("killed"))
+    epochs = [line["data/epoch"] for line in metrics_of(tmp_path / "killed")]
+    larger = run_script(*args("killed"), "--max_steps", 10, "--global_batch_size", 8)
+    assert "goes on with global_batch_size 8; it was 4 before" in larger.stderr
+    # It goes on where the data stood, whatever a step takes from now on.
+    assert [line["data/epoch"] for line in metrics_of(tmp_path / "killed")][8:] == [
+        pytest.approx(epochs[-1] + n * 8 * epochs[0] / 4) for n in (1, 2)
+    ]
+    assert "checkpoint-8 is the end of this run: nothing is left to do" in run_script(*args("whole")).stderr
     whole, killed = (tmp_path / name / "checkpoint-8" / "model.safetensors" for name in ("whole", "killed"))
     assert killed.read_bytes() == whole.read_bytes()
 
@@ -104,11 +112,12 @@ def test_boost_that_was_good_enough_stays_so(boosted, files, tmp_path):
         *("train_boost.py", "--model_name_or_path", boosted / "checkpoint-30", "--train_data", files / "boost.json"),
         *("--output_dir", tmp_path, "--eval_data", files / "problems.jsonl", "--eval_steps", 1, "--max_new_tokens", 40),
         *("--stop_at_accuracy", 1e-6, "--max_steps", 9, "--learning_rate", 1e-9, "--resume_from_checkpoint", "auto"),
-        *("--global_batch_size", 4),
+        *("--global_batch_size", 4, "--eval_on_start", True, "--metric_for_best_model", "accuracy@2"),
     ]
-    run_script(*args)
+    said = run_script(*args).stderr
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    assert metrics_of(tmp_path)[-1]["step"] == 1
+    assert [(line["step"], "eval/accuracy@1" in line) for line in metrics_of(tmp_path)] == [(0, True), (1, False), (1, True)]
+    assert "evaluation after step 0: eval/accuracy@1 " in said and "step 0 is the best so far by accuracy@2" in said
     run_script(*args)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
@@ -272,7 +281,7 @@ def test_a_kl_that_is_not_finite_skips_steps_and_then_ends_the_run(boosted, file
     weights = load_file(reference / "model.safetensors")
     weights["model.norm.weight"][0] = math.nan
     save_file(weights, reference / "model.safetensors", {"format": "pt"})
-    flags = {"ref_model_name_or_path": reference, "max_skipped_steps": 1, "save_steps": 1, "max_steps": 6, "kl_target": 0.1}
+    flags = {"ref_model_name_or_path": reference, "max_skipped_steps": 1, "save_steps": 9, "max_steps": 6, "kl_target": 0.1}
     args = flags_of(boosted, files, tmp_path / "run", **flags)
     done = launch(num_processes, *args, check=False)
     assert done.returncode == (3 if num_processes == 1 else 1), done.stderr[-3000:]  # torchrun has a code of its own
@@ -285,6 +294,7 @@ def test_a_kl_that_is_not_finite_skips_steps_and_then_ends_the_run(boosted, file
     dumped = [path.read_text().splitlines() for path in (tmp_path / "run").glob("not-finite-2-rank-*.jsonl")]
     assert len(dumped) == num_processes
     assert sum(map(len, dumped)) > 0
-    checkpoint = load_file(tmp_path / "run/checkpoint-1/model.safetensors")
     before = load_file(boosted / "checkpoint-30/model.safetensors")
+    assert what_is_wrong(tmp_path / "run/checkpoint-2") is None  # the run is lost, its weights are not
+    checkpoint = load_file(tmp_path / "run/checkpoint-2/model.safetensors")
     assert all(torch.equal(tensor, checkpoint[name]) for name, tensor in before.items())

@@ -40,12 +40,15 @@ def main(argv: Sequence[str]) -> int:
         print(f"{output_dir}: up to date")
         return 0
     try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _refuse(f"--output_dir {output_dir} can't be made ({error.strerror}); give another folder")
+    try:
         train_rows, eval_rows = generate(arguments.num_train, arguments.num_eval, arguments.seed)
         verify(train_rows + eval_rows, arguments.num_workers)
     except (ValueError, SandboxUnavailable) as error:  # FailedReference is a ValueError
         return _refuse(str(error))
     pairs = boost_pairs(train_rows, random.Random(f"starter pairs {arguments.seed}"))
-    output_dir.mkdir(parents=True, exist_ok=True)
     (output_dir / MANIFEST).unlink(missing_ok=True)
     write_whole(output_dir / "train.jsonl", _lines(train_rows))
     write_whole(output_dir / "eval.jsonl", _lines(eval_rows))

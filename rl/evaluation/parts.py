@@ -8,13 +8,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from data.files import write_whole
 from data.problem import Problem
 from rl.config import ConfigError, EvaluateConfig
 from rl.evaluation.records import distinct_names
 from rl.flags import resolved
+from rl.output_folder import locked
 
 # Flags that change no sample; all others, those of tomorrow too, are held against an evaluation that is to go on.
 FREE = {"output_dir", "local_rank", "sandbox_workers", "allow_unsafe_sandbox", "pass_at", "report"}
@@ -64,17 +65,28 @@ def check_folder(config: EvaluateConfig, parts: Sequence[Part]) -> dict[str, Any
     path = folder / "config.json"
     wanted = {**resolved(config), "fingerprints": _fingerprints(config, parts)}
     if path.is_file():
-        _check_same(folder, json.loads(path.read_text()), wanted)
+        _check_same(folder, _read(path), wanted)
     elif any(part.is_finished for part in parts) or (folder / "metrics.jsonl").exists():
         raise ConfigError(f"--output_dir {folder} holds the files of something else; give another folder")
     return wanted
 
 
-def claim_folder(config: EvaluateConfig, wanted: dict[str, Any]) -> None:
-    """Write `config.json`. One process only, after all have checked."""
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:  # cut short by a full disk, by some other run
+        return {}
+
+
+def claim_folder(config: EvaluateConfig, wanted: dict[str, Any]) -> IO[str]:
+    """Lock the folder and write `config.json`; keep what is returned, the lock. One process only, after all have checked.
+
+    Raises: ConfigError, see `locked`.
+    """
     folder = Path(config.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = locked(folder)
     write_whole(folder / "config.json", json.dumps(wanted, indent=2) + "\n")
+    return lock
 
 
 def _check_same(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -14,6 +14,17 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
+def named_path(argument: str) -> tuple[str, str]:
+    """Name, or nothing, and path of `NAME=PATH` or `PATH`; a path that is there may have a = in it."""
+    if Path(argument).exists():
+        return "", argument
+    for place in (place for place, character in enumerate(argument) if character == "="):
+        if Path(argument[place + 1 :]).exists():
+            return argument[:place], argument[place + 1 :]
+    name, _, path = argument.rpartition("=")
+    return name, path
+
+
 def distinct_names(sources: Sequence[str]) -> list[str]:
     """A short name for each path or hub name, safe as a folder's: as many of its last components as tell it from the others."""
     for depth in range(1, 1 + max(len(PurePath(source).parts) for source in sources)):

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from rl.evaluation.records import distinct_names
+from rl.evaluation.records import distinct_names, named_path
 from rl.report.page import write_report
 
 
@@ -17,10 +17,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("samples", nargs="+", metavar="[NAME=]SAMPLES.jsonl", help="samples.jsonl of evaluate.py or of a run")
     parser.add_argument("--output", default="report.html", help="the page to write (default: report.html)")
     flags = parser.parse_args(argv)
-    given = [argument.rpartition("=") for argument in flags.samples]
-    paths = [Path(path) for _, _, path in given]
+    given = [named_path(argument) for argument in flags.samples]
+    paths = [Path(path) for _, path in given]
     names = distinct_names([str(path.parent) for path in paths])
-    named = {name or folder: path for (name, _, _), folder, path in zip(given, names, paths)}
+    named = {name or folder: path for (name, _), folder, path in zip(given, names, paths)}
     if len(named) < len(paths):
         return _refuse("two evaluations have one name; give each its own: NAME=SAMPLES.jsonl")
     for path in paths:

@@ -23,6 +23,7 @@ from data.problem import Problem, read_problems
 from data.prompts import extract_code
 from rl.completion import StopCondition, decode
 from rl.encoding import PromptEncoder
+from rl.flags import exit_on_bad_input
 from rl.pass_limit import PassLimit
 from rl.pretrained import compute_dtype, eos_token_ids, load_model, load_tokenizer
 from rl.sampling.batch import sample_batch
@@ -49,7 +50,12 @@ class Times:
 
 
 def main() -> None:
-    flags = _parse()
+    with exit_on_bad_input():
+        bench(_parse())
+
+
+def bench(flags: argparse.Namespace) -> None:
+    """Run every way in turn and print the table. Raises: ConfigError, DataError."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = load_tokenizer(flags.model_name_or_path)
     dtype = compute_dtype(flags.dtype, device)

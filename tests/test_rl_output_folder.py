@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from launch.processes import count_nodes
-from rl import shared_folder
+from rl import output_folder
 from rl.config import ConfigError
 
 
@@ -29,7 +29,7 @@ def refusals(folders, num_nodes=2):
 
     def check(rank):
         try:
-            shared_folder.check_shared(folders[rank], Rank(rank=rank, num_nodes=num_nodes, **shared))
+            output_folder.check_shared(folders[rank], Rank(rank=rank, num_nodes=num_nodes, **shared))
         except ConfigError as error:
             return str(error)
         return None
@@ -44,13 +44,13 @@ def test_one_folder_is_seen_by_all_and_left_as_it_was(tmp_path):
 
 
 def test_folders_of_two_disks_are_refused_on_all_ranks(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_folder, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(output_folder, "PATIENCE_S", 0.1)
     told = refusals([tmp_path / "a", tmp_path / "b"])
     assert all("not all nodes see one folder there; give one on a disk that they share" in text for text in told)
 
 
 def test_ranks_of_one_node_are_not_asked(tmp_path):
-    shared_folder.check_shared(tmp_path / "run", SimpleNamespace(num_nodes=1))
+    output_folder.check_shared(tmp_path / "run", SimpleNamespace(num_nodes=1))
     assert not (tmp_path / "run").exists()
 
 
