@@ -51,6 +51,11 @@ class PromptEncoder:
 
     def first_ids(self, problem: Problem, max_tokens: int) -> list[int]:
         """Prompt of turn 1, at most `max_tokens` long. Raises: DataError where it does not fit without examples."""
+        if max_tokens < 1:
+            raise DataError(
+                f"the model's context leaves {max_tokens} tokens for a prompt, beside the attempts and instructions of all turns; "
+                "lower --max_new_tokens or --num_turns"
+            )
         for num_examples in range(len(self._fewshot), -1, -1):
             ids = self._whole_ids(self.template.first_prompt(problem, self._fewshot[:num_examples]))
             if len(ids) <= max_tokens:

@@ -26,9 +26,9 @@ from sandbox.verdict import STATUSES
 
 logger = logging.getLogger(__name__)
 
-# What the log line of a step says; metrics.jsonl has the rest.
+# What the log line of a step says, of every turn; metrics.jsonl has the rest.
 SHOWN = (
-    "accuracy/turn1", "accuracy/turn2", "reward/turn1", "reward/turn2", "kl/turn1", "kl/turn2", "ratio/max", "train/loss",
+    "accuracy/turn", "reward/turn", "kl/turn", "ratio/max", "train/loss",
     "time/sample_s", "time/kl_s", "time/reward_s", "time/update_s", "time/step_s", "tokens/sampled_per_s",
 )  # fmt: skip
 
@@ -104,7 +104,7 @@ class RunWriter:
             metrics["tokens/sampled_per_s"] = metrics["tokens/sampled"] / metrics["time/sample_s"]
         self.log(step, metrics)
         self.latest = metrics
-        shown = {name: metrics[name] for name in SHOWN if name in metrics}
+        shown = {name: value for part in SHOWN for name, value in metrics.items() if name.rstrip("0123456789") == part}
         logger.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in shown.items()))
 
     def log_histograms(self, step: int, parts: list[dict[str, list[float]]]) -> None:

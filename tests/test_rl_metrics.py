@@ -108,6 +108,14 @@ def test_a_run_that_goes_on_with_other_flags_says_so(tmp_path, caplog):
     assert "goes on with seed 2; it was 1 before" in caplog.text
 
 
+def test_the_line_of_a_step_has_every_turn(tmp_path, caplog):
+    caplog.set_level("INFO")
+    with RunWriter(tmp_path, {}, "none", None, is_main=True) as writer:
+        writer.log_step(4, {"accuracy/turn1": 0.5, "accuracy/turn3": 0.75, "length/turn1": 9.0, "ratio/max": 1.0}, Clock())
+    assert "step 4: accuracy/turn1 0.5, accuracy/turn3 0.75, ratio/max 1, time/step_s " in caplog.text
+    assert "length" not in caplog.text
+
+
 def test_what_a_full_disk_left_of_the_flags_is_written_anew(tmp_path):
     (tmp_path / "config.json").write_text("")
     RunWriter(tmp_path, {"seed": 1}, "none", None, is_main=True, start_step=3).__exit__(None, None, None)
