@@ -101,7 +101,7 @@ def test_no_room_for_a_feedback_is_said_beforehand(tiny_model_dir, problems):
     collector_for(tiny_model_dir, problems, max_new_tokens=limit).pool.close()
     with pytest.raises(DataError, match="lower --max_new_tokens"):
         collector_for(tiny_model_dir, problems, max_new_tokens=limit, feedback="traceback")
-    with pytest.raises(DataError, match="context leaves -[0-9]+ tokens for a prompt, beside"):
+    with pytest.raises(DataError, match=r"context leaves -[0-9]+ tokens for a prompt beside"):
         collector_for(tiny_model_dir, problems, max_new_tokens=10 * limit)
 
 
