@@ -53,7 +53,7 @@ class PromptEncoder:
         """Prompt of turn 1, at most `max_tokens` long. Raises: DataError where it does not fit without examples."""
         if max_tokens < 1:
             raise DataError(
-                f"the model's context leaves {max_tokens} tokens for a prompt beside the attempts and instructions of all turns; "
+                f"the model's context leaves {max_tokens} tokens for a prompt beside all attempts and instructions; "
                 "lower --max_new_tokens or --num_turns"
             )
         for num_examples in range(len(self._fewshot), -1, -1):
