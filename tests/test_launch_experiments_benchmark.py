@@ -88,6 +88,8 @@ def test_training_batches_are_averaged_by_steps(tmp_path):
     values = {metric: 0.5 for metric, _ in benchmark.METRICS.values()}
     steps = [{**values, "step": step, "accuracy/turn1": float(step > 10), "kl/turn2": step} for step in range(1, 31)]
     steps.insert(20, {"step": 20, "eval/accuracy@1": 1.0})
+    steps[0]["kl/turn1"] = None  # not finite
+    del steps[1]["transition/unchanged2"]  # no verdict
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     assert benchmark.training_table(tmp_path).splitlines()[2:] == [
         "| 1–20 | 50.0 | 50.0 | 0.50 | 10.50 | 50.0 | 50.0 | 50.0 |",

@@ -17,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -161,10 +162,15 @@ def training_table(folder: Path) -> str:
     table = ["| " + " | ".join(["steps", *METRICS]) + " |", "|" + "---|" * (1 + len(METRICS))]
     for start in range(0, len(steps), STEPS_A_ROW):
         of = steps[start : start + STEPS_A_ROW]
-        means = [(scale * mean(step[metric] for step in of), scale) for metric, scale in METRICS.values()]
-        cells = [f"{value:.1f}" if scale == 100 else f"{value:.2f}" for value, scale in means]
+        cells = [_mean([step.get(metric) for step in of], scale) for metric, scale in METRICS.values()]
         table.append("| " + " | ".join([f"{of[0]['step']}–{of[-1]['step']}", *cells]) + " |")
     return "\n".join(table)
+
+
+def _mean(values: Sequence[float | None], scale: int) -> str:
+    """Of the steps that have one: not those without a verdict, or whose number was not finite."""
+    found = [value for value in values if value is not None]
+    return f"{scale * mean(found):.{1 if scale == 100 else 2}f}" if found else "–"
 
 
 def _compared(runs: list[str]) -> str:
