@@ -34,7 +34,9 @@ class _Closed:
         self.steps_left = MAX_STEPS
 
     def value(self, node: ast.expr, local: Local) -> object:
-        compute = getattr(self, type(node).__name__.lower(), None)
+        if isinstance(node, ast.Constant):
+            return node.value  # free of charge: it is there already, however long
+        compute = getattr(self, "of_" + type(node).__name__.lower(), None)
         if compute is None:
             raise Refused(type(node).__name__)
         value = compute(node, local)
@@ -52,10 +54,7 @@ class _Closed:
                 values.append(self.value(node, local))
         return values
 
-    def constant(self, node: ast.Constant, local: Local) -> object:
-        return node.value
-
-    def name(self, node: ast.Name, local: Local) -> object:
+    def of_name(self, node: ast.Name, local: Local) -> object:
         if node.id in local:
             return local[node.id]
         if node.id in self.scope.constants:
@@ -66,36 +65,36 @@ class _Closed:
             return TYPES[node.id]
         return self.function(node)
 
-    def attribute(self, node: ast.Attribute, local: Local) -> object:
+    def of_attribute(self, node: ast.Attribute, local: Local) -> object:
         alias = self.scope.aliases.get(node.value.id) if isinstance(node.value, ast.Name) else None
         value = module_member(alias or "", node.attr)
         return self.function(node) if value is None else value
 
-    def list(self, node: ast.List, local: Local) -> object:
+    def of_list(self, node: ast.List, local: Local) -> object:
         return self.values(node.elts, local)
 
-    def tuple(self, node: ast.Tuple, local: Local) -> object:
+    def of_tuple(self, node: ast.Tuple, local: Local) -> object:
         return tuple(self.values(node.elts, local))
 
-    def set(self, node: ast.Set, local: Local) -> object:
+    def of_set(self, node: ast.Set, local: Local) -> object:
         return set(self.values(node.elts, local))
 
-    def dict(self, node: ast.Dict, local: Local) -> object:
+    def of_dict(self, node: ast.Dict, local: Local) -> object:
         pairs: dict = {}
         for key, value in zip(node.keys, node.values):
             pairs.update(self.value(value, local) if key is None else {self.value(key, local): self.value(value, local)})
         return pairs
 
-    def listcomp(self, node: ast.ListComp, local: Local) -> object:
+    def of_listcomp(self, node: ast.ListComp, local: Local) -> object:
         return [self.value(node.elt, inner) for inner in self.rounds(node.generators, local)]
 
-    def generatorexp(self, node: ast.GeneratorExp, local: Local) -> object:
-        return Iterated(self.listcomp(node, local))
+    def of_generatorexp(self, node: ast.GeneratorExp, local: Local) -> object:
+        return Iterated(self.of_listcomp(node, local))
 
-    def setcomp(self, node: ast.SetComp, local: Local) -> object:
-        return set(self.listcomp(node, local))
+    def of_setcomp(self, node: ast.SetComp, local: Local) -> object:
+        return set(self.of_listcomp(node, local))
 
-    def dictcomp(self, node: ast.DictComp, local: Local) -> object:
+    def of_dictcomp(self, node: ast.DictComp, local: Local) -> object:
         rounds = self.rounds(node.generators, local)
         return {self.value(node.key, inner): self.value(node.value, inner) for inner in rounds}
 
@@ -111,16 +110,16 @@ class _Closed:
             if all(is_true(self.value(test, inner)) for test in loop.ifs):
                 yield from self.rounds(rest, inner)
 
-    def unaryop(self, node: ast.UnaryOp, local: Local) -> object:
+    def of_unaryop(self, node: ast.UnaryOp, local: Local) -> object:
         operand = self.value(node.operand, local)
         return not is_true(operand) if isinstance(node.op, ast.Not) else UNARY[type(node.op)](operand)
 
-    def binop(self, node: ast.BinOp, local: Local) -> object:
+    def of_binop(self, node: ast.BinOp, local: Local) -> object:
         if type(node.op) not in BINARY:
             raise Refused("@")
         return BINARY[type(node.op)](self.value(node.left, local), self.value(node.right, local))
 
-    def boolop(self, node: ast.BoolOp, local: Local) -> object:
+    def of_boolop(self, node: ast.BoolOp, local: Local) -> object:
         value = None
         for part in node.values:
             value = self.value(part, local)
@@ -128,28 +127,28 @@ class _Closed:
                 break
         return value
 
-    def compare(self, node: ast.Compare, local: Local) -> object:
+    def of_compare(self, node: ast.Compare, local: Local) -> object:
         values = [self.value(part, local) for part in (node.left, *node.comparators)]
         return all(COMPARE[type(op)](left, right) for op, left, right in zip(node.ops, values, values[1:]))
 
-    def ifexp(self, node: ast.IfExp, local: Local) -> object:
+    def of_ifexp(self, node: ast.IfExp, local: Local) -> object:
         return self.value(node.body if is_true(self.value(node.test, local)) else node.orelse, local)
 
-    def subscript(self, node: ast.Subscript, local: Local) -> object:
+    def of_subscript(self, node: ast.Subscript, local: Local) -> object:
         return self.value(node.value, local)[self.value(node.slice, local)]
 
-    def slice(self, node: ast.Slice, local: Local) -> object:
+    def of_slice(self, node: ast.Slice, local: Local) -> object:
         parts = [None if part is None else self.value(part, local) for part in (node.lower, node.upper, node.step)]
         return slice(*parts)
 
-    def joinedstr(self, node: ast.JoinedStr, local: Local) -> object:
+    def of_joinedstr(self, node: ast.JoinedStr, local: Local) -> object:
         return "".join(self.value(part, local) for part in node.values)
 
-    def formattedvalue(self, node: ast.FormattedValue, local: Local) -> object:
+    def of_formattedvalue(self, node: ast.FormattedValue, local: Local) -> object:
         value = CONVERSIONS[node.conversion](self.value(node.value, local))
         return _format(value, "" if node.format_spec is None else self.value(node.format_spec, local))
 
-    def call(self, node: ast.Call, local: Local) -> object:
+    def of_call(self, node: ast.Call, local: Local) -> object:
         keywords = {keyword.arg: self.value(keyword.value, local) for keyword in node.keywords}
         if None in keywords:
             raise Refused("**")
@@ -175,14 +174,11 @@ class _Closed:
             return FUNCTIONS[node.id]
         raise Refused(ast.unparse(node))
 
-    def lambda_(self, node: ast.Lambda, local: Local) -> object:
+    def of_lambda(self, node: ast.Lambda, local: Local) -> object:
         names = [arg.arg for arg in node.args.args]
         if ast.unparse(node.args) != ", ".join(names):
             raise Refused("a lambda of other arguments than plain ones")
         return lambda *args: self.value(node.body, {**local, **dict(zip(names, args, strict=True))})
-
-
-setattr(_Closed, "lambda", _Closed.lambda_)
 
 
 def _items(value: object) -> list:
