@@ -40,10 +40,13 @@ class _Closed:
         if compute is None:
             raise Refused(type(node).__name__)
         value = compute(node, local)
-        self.steps_left -= 1 + (len(value) // ITEMS_A_STEP if isinstance(value, HELD) else 0)
+        self.spend(1 + (len(value) // ITEMS_A_STEP if isinstance(value, HELD) else 0))
+        return value
+
+    def spend(self, steps: int) -> None:
+        self.steps_left -= steps
         if self.steps_left < 0:
             raise Refused("too many steps")
-        return value
 
     def values(self, nodes: Sequence[ast.expr], local: Local) -> list:
         values: list = []
@@ -106,6 +109,7 @@ class _Closed:
         if loop.is_async:
             raise Refused("async for")
         for item in _items(self.value(loop.iter, local)):
+            self.spend(1)
             inner = {**local, **_bound(loop.target, item)}
             if all(is_true(self.value(test, inner)) for test in loop.ifs):
                 yield from self.rounds(rest, inner)

@@ -174,7 +174,7 @@ def free_names(node: ast.AST) -> set[str]:
         return {node.id}
     if isinstance(node, ast.Lambda):
         return free_names(node.body) - parameters_in(node.args) | free_names(node.args)
-    parts = list(ast.iter_child_nodes(node))
+    parts = [part for part in ast.iter_child_nodes(node) if not isinstance(part, (ast.Constant, ast.expr_context))]
     if not isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
         return set().union(*map(free_names, parts))
     first = node.generators[0].iter  # the one part that is computed outside
