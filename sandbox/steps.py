@@ -12,7 +12,7 @@ import re
 from sandbox.assigned import keep_constants
 from sandbox.child import MAX_MESSAGE
 from sandbox.judging import Thunk, outcome
-from sandbox.scope import DEFINITIONS, Scope, names_in, root_name, stored_names
+from sandbox.scope import DEFINITIONS, Scope, names_in, parameters_in, root_name, stored_names
 from sandbox.splitting import Splitter, Unsplittable
 from sandbox.unrolling import Put, is_constant, unrolled
 
@@ -92,8 +92,8 @@ class Steps:
             raise Unsplittable("a test function that returns or shares names")
         names = {name: arg.id for name, arg in zip(parameters, args) if isinstance(arg, ast.Name)}
         values = {name: arg for name, arg in zip(parameters, args) if name not in names}
-        if values.keys() & set().union(*map(stored_names, function.body)):
-            raise Unsplittable("a test function that changes its arguments")
+        if values.keys() & set().union(*map(stored_names, function.body), *map(parameters_in, function.body)):
+            raise Unsplittable("a test function that gives the name of an argument another meaning")
         body = unrolled([Put(values).visit(_Rename(names).visit(node)) for node in function.body])
         outer, self.scope = self.scope, self.scope.copy()
         self.ops.append(("n", "", ""))

@@ -89,6 +89,8 @@ def test_what_is_sent(test, sent):
         "import numpy as np\nassert np.allclose(f(1), [1])",
         "import datetime\nassert f(1) == datetime.date(2020, 1, 1)",
         "def check(c):\n    for i in range(300): assert c(i) == i\ncheck(f)",
+        "def check(a, b):\n    assert f(lambda a: a) == b\ncheck(3, 9)",
+        "def check(a, b):\n    b = f(a)\n    assert b == 9\ncheck(3, 0)",
         "f(1)",
         "assert True",
         "try:\n    f(1)\n    assert False\nexcept ValueError:\n    pass",
