@@ -10,7 +10,7 @@ import ast
 from collections.abc import Callable
 
 from sandbox.closed import value_of
-from sandbox.judging import ITERATING, METHOD_NAMES, TEXT, TEXT_PREDICATES, TYPES, Thunk, call_method, is_true, module_member
+from sandbox.judging import ITERATING, METHOD_NAMES, TEXT, TEXT_PREDICATES, Thunk, call_method, is_true
 from sandbox.operators import BINARY, COMPARE, UNARY
 from sandbox.scope import Scope, names_in, root_name
 from sandbox.unrolling import listed
@@ -111,34 +111,8 @@ class Splitter:
             return node.func.id[:1].isupper() and self.scope.callee(node.func) is None
         return isinstance(node, ast.Name) and node.id in self.scope.object_names
 
-    def split_constant(self, node: ast.Constant, mode: str) -> Thunk:
-        value = node.value
-        return lambda values: value
-
     def split_name(self, node: ast.Name, mode: str) -> Thunk:
-        if node.id in self.scope.constants:
-            return self.scope.constants[node.id]
-        if node.id in self.scope.answers:
-            return self.scope.answers[node.id]
-        if node.id in self.scope.members and node.id not in self.scope.program_names:
-            value = self.scope.members[node.id]
-            return lambda values: value
-        if node.id in TYPES and node.id not in self.scope.program_names:
-            value = TYPES[node.id]
-            return lambda values: value
-        return self.hole(node, mode)
-
-    def split_attribute(self, node: ast.Attribute, mode: str) -> Thunk:
-        if (
-            isinstance(node.value, ast.Name)
-            and node.value.id in self.scope.aliases
-            and node.value.id not in self.scope.program_names
-        ):
-            value = module_member(self.scope.aliases[node.value.id], node.attr)
-            if value is None or callable(value):
-                raise Unsplittable(f"{node.value.id}.{node.attr}")
-            return lambda values: value
-        return self.hole(node, mode)
+        return self.scope.answers[node.id] if node.id in self.scope.answers else self.hole(node, mode)
 
     def _sequence(self, nodes: list[ast.expr], make: Callable) -> Thunk:
         thunks = [self.split(node) for node in nodes]
