@@ -6,12 +6,10 @@ whose rounds are not written down makes the test inline.
 """
 
 import ast
-import builtins
-import re
 
 from sandbox.assigned import keep_constants
-from sandbox.child import MAX_MESSAGE
 from sandbox.judging import Thunk, outcome
+from sandbox.raising import is_raises, split_raises
 from sandbox.scope import DEFINITIONS, Scope, names_in, parameters_in, root_name, stored_names
 from sandbox.splitting import Splitter, Unsplittable
 from sandbox.unrolling import Put, is_constant, unrolled
@@ -109,7 +107,7 @@ class Steps:
             self.add_assert(node.test)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             self.add_import(node)
-        elif isinstance(node, ast.With) and _raises(node):
+        elif isinstance(node, ast.With) and is_raises(node):
             self.add_raises(node)
         elif (
             isinstance(node, ast.Assign)
@@ -171,24 +169,8 @@ class Steps:
         self.add_holes(splitter)
 
     def add_raises(self, node: ast.With) -> None:
-        call, name = node.items[0].context_expr, node.items[0].optional_vars
-        options = {keyword.arg: keyword.value for keyword in call.keywords}
-        match = options.pop("match", None)
-        if len(call.args) != 1 or options or not (name is None or isinstance(name, ast.Name)):
-            raise Unsplittable("pytest.raises with options")
-        if not all(isinstance(child, (ast.Expr, ast.Assign)) for child in node.body):
-            raise Unsplittable("pytest.raises around other statements than calls and assignments")
-        kinds = call.args[0].elts if isinstance(call.args[0], ast.Tuple) else [call.args[0]]
-        names = set(map(_class_name, kinds))
-        pattern, index = None if match is None else _pattern(match), self.num_values
-
-        def check(values: list) -> bool:
-            if values[index] is None:
-                return False
-            classes, text = values[index]
-            return not names.isdisjoint(classes) and (pattern is None or bool(pattern.search(text[:MAX_MESSAGE])))
-
-        self.ops.append(("r", "\n".join(map(ast.unparse, node.body)), name.id if name else ""))
+        op, check = split_raises(node, self.num_values)
+        self.ops.append(op)
         self.checks.append(check)
         self.num_values += 1
         self.is_direct = False
@@ -257,42 +239,11 @@ def _imported(module: ast.Module) -> set[str]:
     return {alias.asname or alias.name for node in imports for alias in node.names}
 
 
-def _class_name(node: ast.expr) -> str:
-    """By which an exception's class is known: `OSError` for `IOError`, `JSONDecodeError` for `json.JSONDecodeError`."""
-    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-    if not name[:1].isupper():
-        raise Unsplittable("an exception whose class has another name than it is called by")
-    return getattr(getattr(builtins, name, None), "__name__", name)
-
-
-def _pattern(node: ast.expr) -> re.Pattern:
-    """A regular expression that the judge may look for in a hostile text: at most two quantifiers, and none around another,
-    so that the time is bounded by the cube of the text's length.
-    """
-    source = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
-    is_cheap = source is not None and not re.search(r"\)[*+?{]", source) and len(re.findall(r"(?<!\\)[*+{]", source)) <= 2
-    if not is_cheap:
-        raise Unsplittable("pytest.raises with a pattern that is not a plain one")
-    try:
-        return re.compile(source)
-    except re.error as error:
-        raise Unsplittable(f"pytest.raises with a pattern that is none: {error}") from error
-
-
 def _makes_object(node: ast.Assign) -> bool:
     """`stack = Stack()`: by its name, a class of the program."""
     target, call = node.targets[0], node.value
     is_call = isinstance(target, ast.Name) and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
     return is_call and call.func.id[:1].isupper()
-
-
-def _raises(node: ast.With) -> bool:
-    call = node.items[0].context_expr
-    return (
-        len(node.items) == 1
-        and isinstance(call, ast.Call)
-        and ast.unparse(call.func) in ("pytest.raises", "raises", "self.assertRaises")
-    )
 
 
 def _is_direct(test: ast.expr, splitter: Splitter) -> bool:
