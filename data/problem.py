@@ -6,14 +6,12 @@ expensive starts. Other benchmarks' rows become this format by `python -m data.p
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 DATA_SUFFIXES = {".json", ".jsonl", ".parquet"}
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class DataError(ValueError):
@@ -181,7 +179,9 @@ def _problem(row: Any, place: str, default_id: str) -> Problem:
 def half_a_character(problem: Problem) -> str | None:
     """What is wrong with a text that can't be encoded, or None."""
     for name in ("text", "test_list", "code", "test_setup_code"):
-        if SURROGATE.search("".join(getattr(problem, name))):
+        try:
+            "".join(getattr(problem, name)).encode()
+        except UnicodeEncodeError:
             return f"field {name!r} holds half a character (a lone surrogate), which no tokenizer takes"
     return None
 

@@ -18,7 +18,7 @@ from data.files import write_whole
 from rl.advantages import group_axis
 from rl.board import Board
 from rl.config import ConfigError
-from rl.output_folder import locked
+from rl.output_folder import held_flags, locked
 from rl.rewards import RewardForm
 from rl.scoring import rollout_rewards
 from rl.trajectory import Rollout
@@ -75,7 +75,7 @@ class RunWriter:
         self._lock = locked(output_dir)
         for name in ("metrics.jsonl", "samples.jsonl"):
             _keep_steps(output_dir / name, start_step)
-        _say_what_changed(output_dir / "config.json", config)
+        _say_what_changed(output_dir, config)
         write_whole(output_dir / "config.json", json.dumps(config, indent=2) + "\n")
         self._metrics = open(output_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._samples = open(output_dir / "samples.jsonl", "a", encoding="utf-8")  # noqa: SIM115
@@ -138,18 +138,13 @@ class RunWriter:
             self._wandb.finish(exit_code=int(error is not None))
 
 
-def _say_what_changed(path: Path, config: dict[str, Any]) -> None:
+def _say_what_changed(output_dir: Path, config: dict[str, Any]) -> None:
     """Warn of every flag that a run goes on with and did not start with; some are changed on purpose."""
-    if not path.is_file():
-        return
-    try:
-        held = json.loads(path.read_text())
-    except ValueError:  # cut short by a full disk
-        return
+    held = held_flags(output_dir)
     for name, value in config.items():
         is_of_the_run = name not in ("resume_from_checkpoint", "output_dir", "local_rank")
         if is_of_the_run and name in held and held[name] != value:
-            logger.warning("%s goes on with %s %s; it was %s before", path.parent, name, value, held[name])
+            logger.warning("%s goes on with %s %s; it was %s before", output_dir, name, value, held[name])
 
 
 def summary_metrics(summary: dict[str, Any]) -> dict[str, float]:

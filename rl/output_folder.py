@@ -5,6 +5,7 @@ lacks what other nodes sampled.
 """
 
 import fcntl
+import json
 import logging
 import time
 import uuid
@@ -53,6 +54,14 @@ def locked(folder: Path) -> IO[str]:
     except OSError as error:  # Lustre without -o flock, NFS without its lock daemon
         logger.warning("%s takes no locks (%s): nothing stops a second run from writing there", folder, error.strerror)
     return lock
+
+
+def held_flags(folder: Path) -> dict[str, Any]:
+    """What the `config.json` there says; nothing where there is none, or where a full disk cut it short."""
+    try:
+        return json.loads((folder / "config.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def _appears(path: Path) -> bool:

@@ -15,7 +15,7 @@ from data.problem import Problem
 from rl.config import ConfigError, EvaluateConfig
 from rl.evaluation.records import distinct_names
 from rl.flags import resolved
-from rl.output_folder import locked
+from rl.output_folder import held_flags, locked
 
 # Flags that change no sample; all others, those of tomorrow too, are held against an evaluation that is to go on.
 FREE = {"output_dir", "local_rank", "sandbox_workers", "allow_unsafe_sandbox", "pass_at", "report"}
@@ -62,20 +62,12 @@ def check_folder(config: EvaluateConfig, parts: Sequence[Part]) -> dict[str, Any
     Raises: ConfigError naming the flag that differs, or what else the folder holds.
     """
     folder = Path(config.output_dir)
-    path = folder / "config.json"
     wanted = {**resolved(config), "fingerprints": _fingerprints(config, parts)}
-    if path.is_file():
-        _check_same(folder, _read(path), wanted)
+    if (folder / "config.json").is_file():
+        _check_same(folder, held_flags(folder), wanted)
     elif any(part.is_finished for part in parts) or (folder / "metrics.jsonl").exists():
         raise ConfigError(f"--output_dir {folder} holds the files of something else; give another folder")
     return wanted
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError:  # cut short by a full disk, by some other run
-        return {}
 
 
 def claim_folder(config: EvaluateConfig, wanted: dict[str, Any]) -> IO[str]:

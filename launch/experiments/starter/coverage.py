@@ -3,7 +3,7 @@
     python -m launch.experiments.starter.coverage
 
 Two arms that are equally good on average: every problem has a chance of being solved, each seed moves one arm's chances by a
-normal draw of the given points, and each arm solves each problem or not. Then `report.paired`, as in the tables, with fewer
+normal draw of the given points, and each arm solves each problem or not. Then `paired_interval`, as in the tables, with fewer
 draws. `only seeds` is the worst case: all problems change by what the seed says, and nothing else varies.
 """
 
@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from launch.experiments.starter.report import Solved, paired
+from launch.experiments.starter.report import Solved, paired_interval
 
 NUM_PROBLEMS = 400
 NUM_DRAWS = 1000
@@ -59,8 +59,8 @@ def _study(rng: np.random.Generator, num_seeds: int, spread: float | None) -> tu
 
 
 def _holds_zero(after: Solved, before: Solved) -> bool:
-    low, high = paired(after, before, 0, NUM_DRAWS).split("[")[1].strip("]").split(",")
-    return float(low) <= 0 <= float(high)
+    _, low, high = paired_interval(after, before, 0, NUM_DRAWS)
+    return round(low, 1) <= 0 <= round(high, 1)  # as a table prints it
 
 
 if __name__ == "__main__":

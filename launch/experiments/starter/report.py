@@ -58,11 +58,17 @@ def over_seeds(solved: Solved, turn: int, is_alone: bool) -> str:
     return f"{np.mean(rates):.1f} ({min(rates):.1f}–{max(rates):.1f})"
 
 
-def paired(solved: Solved, base: Solved, turn: int, num_draws: int = NUM_BOOTSTRAP) -> str:
-    """Mean difference in accuracy at `turn` over the seeds that both have, with a 95% bootstrap over problems and seeds."""
-    seeds = sorted(set(solved) & set(base))
-    if not seeds:
+def paired(solved: Solved, base: Solved, turn: int) -> str:
+    """As `paired_interval`, over the seeds that both have; empty where there is none."""
+    if not set(solved) & set(base):
         return ""
+    difference, low, high = paired_interval(solved, base, turn)
+    return f"{difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def paired_interval(solved: Solved, base: Solved, turn: int, num_draws: int = NUM_BOOTSTRAP) -> tuple[float, float, float]:
+    """Mean difference in accuracy at `turn`, in points, with a 95% bootstrap over problems and seeds."""
+    seeds = sorted(set(solved) & set(base))
     gains = np.stack([solved[s][:, turn].astype(float) - base[s][:, turn] for s in seeds])  # (seeds, problems)
     rng = np.random.default_rng(0)
     draws = [
@@ -70,4 +76,4 @@ def paired(solved: Solved, base: Solved, turn: int, num_draws: int = NUM_BOOTSTR
         for _ in range(num_draws)
     ]
     low, high = 100 * np.percentile(draws, [2.5, 97.5])
-    return f"{100 * gains.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+    return 100 * gains.mean(), low, high
