@@ -59,7 +59,9 @@ def parse_flags(kind: type[Config], argv: list[str], description: str) -> Config
         parsed, unknown = parser.parse_known_args(preset + argv)
     except ConfigError as error:
         flag = str(error).split(":")[0]
-        raise ConfigError(f"{error} (of --config {', '.join(paths)})" if flag in preset else str(error)) from None
+        is_typed = any(word.split("=")[0] == flag for word in argv)
+        is_of_preset = flag in preset and not is_typed
+        raise ConfigError(f"{error} (of --config {', '.join(paths)})" if is_of_preset else str(error)) from None
     if unknown:
         raise ConfigError(f"unknown flag {unknown[0]}{_nearest(unknown[0].lstrip('-').split('=')[0], names, '--')}")
     values = vars(parsed)

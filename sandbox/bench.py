@@ -8,6 +8,7 @@ installed. CPU time counts children.
 import argparse
 import importlib.util
 import json
+import logging
 import os
 import resource
 import statistics
@@ -107,6 +108,7 @@ def methods_of(arguments: argparse.Namespace) -> dict[str, tuple[Callable, int]]
 
 
 def main() -> None:
+    logging.getLogger("sandbox").setLevel(logging.ERROR)  # to go without layers is meant here: no alarm
     parser = argparse.ArgumentParser(prog="python -m sandbox.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--input", help="JSONL file of programs (default: one small program with three tests)")
     parser.add_argument("--programs", type=int, default=800, help="programs a round (default: %(default)s)")

@@ -167,7 +167,7 @@ def test_a_wrong_value_of_a_preset_names_its_file(tmp_path):
     path.write_text("learning_rate: fast\n")
     with pytest.raises(ConfigError, match=r"--learning_rate: invalid float value: 'fast' \(of --config .*p\.yaml\)"):
         parse("--config", path)
-    path.write_text("seed: 1\n")
+    path.write_text("seed: 1\nkl_coef: 0.1\n")
     with pytest.raises(ConfigError, match=r"value: 'x'$"):
         parse("--kl_coef", "x", "--config", path)
 
