@@ -35,6 +35,7 @@ evaluate() { # evaluate MODEL OUTPUT_DIR
         --max_new_tokens 80 --batch_size 128
 }
 
+echo "seed $seed: boost, evaluation, RL, evaluation; 7 to 12 minutes on two CPU cores, kept in $run"
 "$python" -m data.starter --output_dir "$starter"
 settings=$(cksum < "$starter/starter.json")
 stage "boost" "$run/boost" "${launch[@]}" train_boost.py --config launch/presets/starter_boost.yaml --seed "$seed" \
